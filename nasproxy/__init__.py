@@ -1,0 +1,78 @@
+"""Neural architecture search on a tiny synthetic proxy set, and a check of whether the proxy can be believed.
+
+The steps of the command line as functions; ``help(nasproxy.build_proxy)`` and so on tell the rest::
+
+    import nasproxy as nas
+
+    dataset = nas.load_dataset("digits")
+    cpu = nas.choose_device("cpu")
+    proxy = nas.build_proxy(dataset, nas.CondenseConfig(ipc=1, outer_steps=20, width=32), choice=cpu)
+    nas.save_proxy(proxy, Path("digits.safetensors"))
+
+Names are loaded on first use, because torch alone takes seconds to import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "CondenseConfig": "config",
+    "SearchConfig": "config",
+    "ValidateConfig": "config",
+    "Recipe": "config",
+    "NasproxyError": "errors",
+    "choose_device": "devices",
+    "Dataset": "datasets",
+    "LabeledImages": "datasets",
+    "load_dataset": "datasets",
+    "build_proxy": "condense",
+    "ProxySet": "proxyset",
+    "load_proxy": "proxyset",
+    "save_proxy": "proxyset",
+    "Candidate": "spaces",
+    "SearchSpace": "spaces",
+    "inspect_space": "spaces",
+    "load_space": "spaces",
+    "Evaluation": "evaluations",
+    "Ledger": "evaluations",
+    "proxy_task": "scores",
+    "run_search": "search",
+    "validate": "validate",
+    "CorrelationReport": "report",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Candidate",
+    "CondenseConfig",
+    "CorrelationReport",
+    "Dataset",
+    "Evaluation",
+    "LabeledImages",
+    "Ledger",
+    "NasproxyError",
+    "ProxySet",
+    "Recipe",
+    "SearchConfig",
+    "SearchSpace",
+    "ValidateConfig",
+    "build_proxy",
+    "choose_device",
+    "inspect_space",
+    "load_dataset",
+    "load_proxy",
+    "load_space",
+    "proxy_task",
+    "run_search",
+    "save_proxy",
+    "validate",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nasproxy' has no attribute '{name}'")
+    return getattr(import_module(f"nasproxy.{_HOMES[name]}"), name)

@@ -1,0 +1,266 @@
+"""Budgets: which of quick, standard and paper fits this device, found by timing a few steps, and said in plain words."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from nasproxy.condense.gradient_matching import estimate_seconds
+from nasproxy.config import (
+    BUDGETS,
+    TIME_LIMIT_SECONDS,
+    Budget,
+    CondenseConfig,
+    Recipe,
+    SearchConfig,
+    ValidateConfig,
+    loops_for_ipc,
+)
+from nasproxy.datasets import Dataset
+from nasproxy.errors import unknown
+from nasproxy.evaluations import TrainingTask
+from nasproxy.networks import seeded
+from nasproxy.scores import full_recipe
+from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
+from nasproxy.train import TrainingImages, fit, num_updates
+
+# From the most faithful to the cheapest.
+ORDER = ("paper", "standard", "quick")
+
+MIN_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Settings for a build, the budget's name, the seconds it should take, and what to tell the person first."""
+
+    config: CondenseConfig
+    budget: str
+    seconds: float
+    why: str
+    leaves_out: str
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """As :class:`BuildPlan`, for search and validation."""
+
+    search: SearchConfig
+    validate: ValidateConfig
+    budget: str
+    seconds: float
+    why: str
+    leaves_out: str
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``45 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def time_limit(device: torch.device) -> float:
+    """What a command may take before a smaller budget is chosen, in seconds."""
+    return TIME_LIMIT_SECONDS[device.type]
+
+
+def _names(budget: str | None) -> tuple[str, ...]:
+    if budget is None:
+        return ORDER
+    if budget not in BUDGETS:
+        raise unknown("budget", budget, BUDGETS)
+    return (budget,)
+
+
+def condense_config(budget: Budget, overrides: dict[str, Any]) -> CondenseConfig:
+    """The settings of ``budget``, with the person's own values in their place."""
+    values = {
+        "outer_steps": budget.outer_steps,
+        "width": budget.width,
+        "batch_real": budget.batch_real,
+    }
+    config = CondenseConfig(**(values | overrides))
+    if budget.net_steps is not None and "net_steps" not in overrides:
+        config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
+    return config
+
+
+def omissions(config: CondenseConfig) -> str:
+    """How ``config`` falls short of the published protocol, in words; empty when it does not."""
+    published = CondenseConfig(ipc=config.ipc)
+    names = {
+        "outer_steps": "fresh nets",
+        "inner_steps": "matchings per net",
+        "net_steps": "net epochs per matching",
+        "width": "channels of the matching net",
+        "batch_real": "real images per class",
+    }
+    ours, theirs = config.as_json(), published.as_json()
+    parts = [f"{ours[name]} instead of {theirs[name]} {text}" for name, text in names.items() if ours[name] != theirs[name]]
+    return ", ".join(parts)
+
+
+def plan_build(
+    dataset: Dataset, overrides: dict[str, Any], *, budget: str | None, device: torch.device
+) -> BuildPlan:
+    """The largest budget that fits the time limit, or the one asked for.
+
+    ``overrides`` are settings of :class:`CondenseConfig` that the person gave; they hold in every budget. When even
+    "quick" is too slow here and the number of nets was left open, fewer nets are used.
+    """
+    if overrides.get("method") == "random":
+        config = CondenseConfig(**overrides)
+        return BuildPlan(config, "none", 0.0, "real images are drawn, not learned", "")
+    limit = time_limit(device)
+    slower = ""
+    for name in _names(budget):
+        config = condense_config(BUDGETS[name], overrides)
+        seconds = estimate_seconds(dataset, config, device)
+        if budget is not None:
+            return BuildPlan(config, name, seconds, "asked for", omissions(config))
+        if seconds <= limit:
+            break
+        if name != ORDER[-1]:
+            slower = f"{name} would take about {duration(seconds)} here"
+    why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
+    if seconds > limit and "outer_steps" not in overrides:
+        fitting = max(1, int(config.outer_steps * limit / seconds))
+        seconds *= fitting / config.outer_steps
+        config = replace(config, outer_steps=fitting)
+        why += f"; cut to {fitting} nets to fit"
+    return BuildPlan(config, name, seconds, why, omissions(config))
+
+
+class _Timings:
+    """Seconds per training image as a function of a candidate's FLOPs, from a handful of timed candidates."""
+
+    NUM_TIMED = 5
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        inspection: SpaceInspection,
+        dataset: Dataset,
+        batch: int,
+        device: torch.device,
+    ) -> None:
+        pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
+        where = np.linspace(0.05, 0.95, self.NUM_TIMED) * (len(pool) - 1)
+        chosen: list[Candidate] = [pool[round(index)] for index in where]
+        images = torch.zeros((batch, *dataset.input_shape))
+        labels = torch.arange(batch) % dataset.num_classes
+        data = TrainingImages(images.to(device), labels.to(device), lambda rows: rows)
+        flops, seconds = [], []
+        for candidate in chosen:
+            net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, dataset.num_classes), 0)
+            net = net.to(device)
+            elapsed = 0.0
+            for epochs in (1, 2):  # the first warms up
+                start = time.perf_counter()
+                fit(net, data, Recipe(lr=1e-3, epochs=epochs, batch_size=batch), seed=0, device=device).item()
+                elapsed = (time.perf_counter() - start) / epochs
+            flops.append(inspection.counts(candidate).flops)
+            seconds.append(elapsed / batch)
+        per_candidate = np.interp([inspection.counts(candidate).flops for candidate in pool], flops, seconds)
+        self.per_image = float(per_candidate.mean())
+
+
+# A forward pass costs about a third of a training step on the same images.
+FORWARD_SHARE = 1 / 3
+
+
+def plan_search(
+    space: SearchSpace,
+    inspection: SpaceInspection,
+    dataset: Dataset,
+    task: TrainingTask,
+    search_overrides: dict[str, Any],
+    validate_overrides: dict[str, Any],
+    *,
+    budget: str | None,
+    validation: bool,
+    truth: bool,
+    device: torch.device,
+) -> SearchPlan:
+    """The largest budget whose search (and validation, unless switched off) fits the time limit, or the one asked for.
+
+    Seconds are predicted from timed training steps of five candidates across the space's range of FLOPs. When even
+    "quick" is too slow here and the number of trials was left open, fewer trials are used.
+    """
+    limit = time_limit(device)
+    small = _Timings(space, inspection, dataset, len(task.train.images), device).per_image
+    large = _Timings(space, inspection, dataset, min(128, len(dataset.train)), device).per_image
+    evaluation = len(dataset.val) * large * FORWARD_SHARE
+
+    def proxy_seconds(search: SearchConfig) -> float:
+        epochs = search.epochs or task.recipe.epochs
+        return search.seeds * (epochs * len(task.train.images) * small + evaluation)
+
+    def validation_seconds(search: SearchConfig, config: ValidateConfig) -> float:
+        if not validation:
+            return 0.0
+        images = min(config.images or len(dataset.train), len(dataset.train))
+        full = 0.0 if truth else config.seeds * (config.epochs * images * large + evaluation)
+        # The sample is trained on the proxy and on random images, too; the pick once more for the test accuracy.
+        return (config.sample + config.top + 1) * full + 2 * config.sample * proxy_seconds(search)
+
+    slower = ""
+    for name in _names(budget):
+        values = BUDGETS[name]
+        search = SearchConfig(**({"trials": values.trials, "epochs": values.proxy_epochs} | search_overrides))
+        if inspection.num_valid is not None:
+            search = replace(search, trials=min(search.trials, max(1, inspection.num_valid)))
+        config = ValidateConfig(
+            **(
+                {
+                    "sample": values.sample,
+                    "top": values.top,
+                    "epochs": values.full_epochs,
+                    "images": values.full_images,
+                }
+                | validate_overrides
+            )
+        )
+        rest = validation_seconds(search, config)
+        seconds = search.trials * proxy_seconds(search) + rest
+        if budget is not None or seconds <= limit:
+            break
+        if name != ORDER[-1]:
+            slower = f"{name} would take about {duration(seconds)} here"
+    if budget is not None:
+        why = "asked for"
+    else:
+        why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
+        if seconds > limit and "trials" not in search_overrides:
+            fitting = max(MIN_TRIALS, int((limit - rest) / proxy_seconds(search)))
+            if fitting < search.trials:
+                search = replace(search, trials=fitting)
+                seconds = search.trials * proxy_seconds(search) + rest
+                why += f"; cut to {fitting} trials to fit"
+    return SearchPlan(search, config, name, seconds, why, _search_omissions(search, config, inspection, dataset, validation))
+
+
+def _search_omissions(
+    search: SearchConfig, config: ValidateConfig, inspection: SpaceInspection, dataset: Dataset, validation: bool
+) -> str:
+    paper = BUDGETS["paper"]
+    parts = []
+    whole = inspection.num_valid if inspection.num_valid is not None else paper.trials
+    if search.trials < whole:
+        parts.append(f"{search.trials} of {whole:,} candidates are searched")
+    if (search.epochs or paper.proxy_epochs) < paper.proxy_epochs:
+        parts.append(f"{search.epochs} instead of {paper.proxy_epochs} epochs on the proxy")
+    if validation and config.epochs < paper.full_epochs:
+        parts.append(f"{config.epochs} instead of {paper.full_epochs} epochs of full training")
+    if validation and config.images is not None and config.images < len(dataset.train):
+        parts.append(f"{config.images:,} of {len(dataset.train):,} training images in it")
+    return ", ".join(parts)

@@ -1,0 +1,314 @@
+"""The command line: ``nasproxy build-proxy | search | validate | report | check | list | demo``.
+
+Only the parsing lives here; each command imports what it needs when it runs, so that ``--help`` answers at once. Every
+default comes from config.py. Input that the user can mend ends in one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nasproxy.config import (
+    BUDGETS,
+    DISTANCE_NAMES,
+    INITS,
+    RECIPES,
+    SAMPLERS,
+    CondenseConfig,
+    SearchConfig,
+    ValidateConfig,
+)
+from nasproxy.errors import NasproxyError
+
+PROXY_FOLDER = Path("proxies")
+RUN_FOLDER = Path("reports")
+
+INTERRUPTED = 130  # what typer exits with after Ctrl-C
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Neural architecture search on a tiny synthetic proxy set, and a check of whether it can be believed.",
+)
+
+BY_BUDGET = "[default: by --budget]"
+
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="A name (`nasproxy list`), a folder of images or Parquet files, or an .npz file."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where named data sets are, or are downloaded to. [default: $NASPROXY_DATA_DIR or ~/.cache/nasproxy/data]")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never open a network connection.")]
+ImageSize = Annotated[int | None, typer.Option(help="Resize and crop the images of a folder to this side, in pixels.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BudgetName = Annotated[
+    str | None,
+    typer.Option("--budget", help=f"{' | '.join(BUDGETS)}: sets loops, width, trials and validation together. [default: what fits this device]"),
+]
+Out = Annotated[Path | None, typer.Option(help="Where to write.")]
+ProxyOption = Annotated[
+    Path | None, typer.Option("--proxy", help=f"Proxy file. [default: the newest one in {PROXY_FOLDER}/]")
+]
+RunArgument = Annotated[Path | None, typer.Argument(help=f"Run folder. [default: the newest one in {RUN_FOLDER}/]")]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The options that the person set; the rest is left to the budget or the defaults."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@app.command("build-proxy")
+def build_proxy_command(
+    dataset: DatasetOption = "digits",
+    method: Annotated[str, typer.Option(help="How the images are made: see `nasproxy list`.")] = CondenseConfig.method,
+    ipc: Annotated[int, typer.Option(help="Images per class.")] = CondenseConfig.ipc,
+    budget: BudgetName = None,
+    init: Annotated[str, typer.Option(help=f"First images: {' | '.join(INITS)}.")] = CondenseConfig.init,
+    distance: Annotated[str, typer.Option(help=f"{' | '.join(DISTANCE_NAMES)}.")] = CondenseConfig.distance,
+    layer_weights: Annotated[
+        str | None, typer.Option(help="Weight of each layer in the distance, such as 1,1,1,0.5. [default: all 1]")
+    ] = None,
+    outer_steps: Annotated[int | None, typer.Option(help=f"K, freshly initialised nets. {BY_BUDGET}")] = None,
+    inner_steps: Annotated[int | None, typer.Option(help="T, matchings per net. [default: the paper's table by ipc]")] = None,
+    net_steps: Annotated[int | None, typer.Option(help=f"Epochs of the net between matchings. {BY_BUDGET}")] = None,
+    lr_img: Annotated[float | None, typer.Option(help="Learning rate of the images. [default: 0.1; 0.01 for an mlp]")] = None,
+    lr_net: Annotated[float, typer.Option(help="Learning rate of the net.")] = CondenseConfig.lr_net,
+    batch_real: Annotated[int | None, typer.Option(help=f"Real images per class and matching. {BY_BUDGET}")] = None,
+    network: Annotated[str, typer.Option(help="Family of the matching net: see `nasproxy list`.")] = CondenseConfig.network,
+    width: Annotated[int | None, typer.Option(help=f"Channels of the matching net. {BY_BUDGET}")] = None,
+    depth: Annotated[int, typer.Option(help="Blocks of the matching net.")] = CondenseConfig.depth,
+    norm: Annotated[str, typer.Option(help="Normalisation of the matching net.")] = CondenseConfig.norm,
+    recipe: Annotated[
+        str, typer.Option(help=f"How to train on the set, stored with it: {' | '.join(RECIPES)}.")
+    ] = CondenseConfig.recipe,
+    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = CondenseConfig.seed,
+    out: Out = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Build again although the file exists.")] = False,
+) -> None:
+    """Condense a data set into a few images per class."""
+    from nasproxy import commands
+
+    overrides = _given(
+        method=method,
+        ipc=ipc,
+        init=init,
+        distance=distance,
+        layer_weights=_numbers("--layer-weights", layer_weights),
+        outer_steps=outer_steps,
+        inner_steps=inner_steps,
+        net_steps=net_steps,
+        lr_img=lr_img,
+        lr_net=lr_net,
+        batch_real=batch_real,
+        network=network,
+        width=width,
+        depth=depth,
+        norm=norm,
+        recipe=recipe,
+        seed=seed,
+    )
+    assert overrides.keys() <= {field.name for field in fields(CondenseConfig)}
+    commands.build(
+        commands.Source(dataset or "digits", data_dir, image_size),
+        overrides,
+        budget=budget,
+        out=out,
+        folder=PROXY_FOLDER,
+        offline=offline,
+        device=device,
+        force=force,
+    )
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise NasproxyError(f"{option} takes numbers separated by commas, but got '{text}'.") from None
+
+
+Trials = Annotated[int | None, typer.Option(help=f"Distinct candidates to evaluate, in total. {BY_BUDGET}")]
+Sample = Annotated[int | None, typer.Option(help=f"Candidates drawn uniformly for validation. {BY_BUDGET}")]
+Top = Annotated[int | None, typer.Option(help=f"The search's best, validated apart. {BY_BUDGET}")]
+FullEpochs = Annotated[int | None, typer.Option(help=f"Epochs of full training. {BY_BUDGET}")]
+FullImages = Annotated[int | None, typer.Option(help=f"Training images of full training. {BY_BUDGET}")]
+FullSeeds = Annotated[int | None, typer.Option(help=f"Seeds of full training. [default: {ValidateConfig.seeds}]")]
+TruthOption = Annotated[
+    Path | None, typer.Option("--truth", help="CSV of full accuracies (a column per parameter, and `accuracy`) instead of training.")
+]
+
+
+@app.command("search")
+def search_command(
+    space: Annotated[str, typer.Option(help="A YAML file, or the name of a shipped space (`nasproxy list`).")],
+    proxy: ProxyOption = None,
+    budget: BudgetName = None,
+    trials: Trials = None,
+    sampler: Annotated[str, typer.Option(help=f"{' | '.join(SAMPLERS)}.")] = SearchConfig.sampler,
+    seeds: Annotated[int, typer.Option(help="Trainings per candidate, averaged.")] = SearchConfig.seeds,
+    epochs: Annotated[int | None, typer.Option(help=f"Epochs on the proxy set. {BY_BUDGET}")] = None,
+    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = SearchConfig.seed,
+    validate: Annotated[bool, typer.Option("--validate/--no-validate", help="Go on to full training and statistics.")] = True,
+    sample: Sample = None,
+    top: Top = None,
+    full_epochs: FullEpochs = None,
+    full_images: FullImages = None,
+    full_seeds: FullSeeds = None,
+    truth: TruthOption = None,
+    out: Annotated[Path | None, typer.Option(help=f"Run folder. [default: one in {RUN_FOLDER}/ named after space and proxy]")] = None,
+    dataset: DatasetOption = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    device: Device = "auto",
+) -> None:
+    """Search a space with the proxy set; then validate it on the full data and write the report.
+
+    The same command resumes an interrupted search.
+    """
+    from nasproxy import commands
+
+    commands.search(
+        space,
+        proxy=proxy,
+        proxy_folder=PROXY_FOLDER,
+        run_folder=RUN_FOLDER,
+        search_overrides=_given(trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed),
+        validate_overrides=_given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed),
+        budget=budget,
+        validation=validate,
+        truth=truth,
+        out=out,
+        dataset=dataset,
+        data_dir=data_dir,
+        offline=offline,
+        device=device,
+    )
+
+
+@app.command("validate")
+def validate_command(
+    run: RunArgument = None,
+    sample: Sample = None,
+    top: Top = None,
+    full_epochs: FullEpochs = None,
+    full_images: FullImages = None,
+    full_seeds: FullSeeds = None,
+    truth: TruthOption = None,
+    dataset: DatasetOption = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    device: Device = "auto",
+) -> None:
+    """Validate a run's proxy on the full data (again, or with more candidates) and write the report.
+
+    Options that are not given are those of the run. What is trained already is not trained again.
+    """
+    from nasproxy import commands
+
+    commands.validate(
+        run or _newest_run(),
+        _given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds),
+        truth=truth,
+        dataset=dataset,
+        data_dir=data_dir,
+        offline=offline,
+        device=device,
+    )
+
+
+@app.command("report")
+def report_command(run: RunArgument = None, out: Out = None) -> None:
+    """Write the HTML report of a finished run again, from its data."""
+    from nasproxy import commands
+
+    commands.report(run or _newest_run(), out)
+
+
+def _newest_run() -> Path:
+    from nasproxy.runs import newest_run
+
+    return newest_run(RUN_FOLDER)
+
+
+@app.command("check")
+def check_command(
+    target: Annotated[str, typer.Argument(help="A search space (YAML file or shipped name) or a proxy file.")],
+    dataset: DatasetOption = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    image_size: ImageSize = None,
+) -> None:
+    """Check a search space or a proxy file, with --dataset also against the data."""
+    from nasproxy import commands
+
+    commands.check(target, dataset=dataset, data_dir=data_dir, offline=offline, image_size=image_size)
+
+
+@app.command("list")
+def list_command() -> None:
+    """List data sets, methods, networks, spaces and scores."""
+    from nasproxy import commands
+
+    commands.list_everything()
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's proxy set and run.")] = RUN_FOLDER / "demo",
+    device: Device = "auto",
+) -> None:
+    """The whole road on the embedded digits, in under three minutes on two CPU cores."""
+    from nasproxy import commands
+
+    commands.demo(out, device)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("nasproxy"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # --debug works wherever it stands on the line.
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except NasproxyError as error:
+        if debug:
+            raise
+        print(f"nasproxy: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("\nnasproxy: interrupted; the same command goes on where this one stopped.", file=sys.stderr)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Which device and which machine: chosen once, said aloud, written into every record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from nasproxy.errors import NasproxyError
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A device, a short name for people, and why it was chosen."""
+
+    device: torch.device
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, float32 ({self.reason})"
+
+
+def _cpu_name() -> str:
+    threads = torch.get_num_threads()
+    return f"CPU with {threads} thread{'s' if threads != 1 else ''}"
+
+
+def choose_device(name: str = "auto") -> DeviceChoice:
+    """``auto`` takes CUDA when there is one, else the CPU.
+
+    Raises:
+        NasproxyError: for a device that torch does not have here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return DeviceChoice(torch.device("cuda"), torch.cuda.get_device_name(), "a CUDA device is available")
+        return DeviceChoice(torch.device("cpu"), _cpu_name(), "no CUDA device is available")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise NasproxyError(f"Unknown device '{name}': use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise NasproxyError(f"Device '{name}' was asked for, but torch sees {count} CUDA devices: use --device cpu.")
+        return DeviceChoice(device, torch.cuda.get_device_name(device), "asked for")
+    if device.type != "cpu":
+        raise NasproxyError(f"Device '{name}' is not supported: use auto, cpu, cuda or cuda:N.")
+    return DeviceChoice(device, _cpu_name(), "asked for")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("nasproxy", "torch", "torchvision", "optuna", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware(choice: DeviceChoice) -> str:
+    """One line: device, processor architecture, cores, operating system."""
+    return f"{choice.name}; {platform.machine()}, {os.cpu_count()} cores, {platform.system()}"

@@ -1,0 +1,229 @@
+"""The proxy set and its file: synthetic images, their labels, the recipe to train on them, and where they come from.
+
+File format, version 1: one ``.safetensors`` file with the tensors ``images`` and ``labels`` and a single metadata key
+``nasproxy`` holding canonical JSON (with one key the bytes are the same on every write). The JSON holds
+
+- ``content``: recipe, normalisation, class names and ``provenance`` (method, every setting, seed, data fingerprint):
+  all that determines training on the set. Equal builds have equal content.
+- ``record``: what a rebuild may not repeat: seconds, hardware, versions, where the data were found.
+- ``sha256``: over the tensors, ``content`` and ``record``; verified on load. safetensors refuses truncated files but
+  not flipped bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasproxy.config import Recipe
+from nasproxy.errors import NasproxyError
+
+FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class ProxySet:
+    """One or several small labelled sets.
+
+    ``images`` ``(s, n, c, h, w)`` float32, normalised by ``mean`` and ``std`` per channel; ``labels`` ``(s, n)`` int64
+    classes or ``(s, n, C)`` float32 probabilities; ``s`` counts independent sets of the same data. ``provenance`` and
+    ``record`` are JSON objects, see the module's docstring.
+    """
+
+    images: Tensor
+    labels: Tensor
+    recipe: Recipe
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any]
+    record: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 5 or self.images.dtype != torch.float32:
+            raise NasproxyError(
+                "`images` of a proxy set must be float32 with axes (sets, n, c, h, w), but got "
+                f"{self.images.dtype} {tuple(self.images.shape)}."
+            )
+        if self.labels.shape[:2] != self.images.shape[:2]:
+            raise NasproxyError(
+                f"A proxy set needs one label per image, but got labels {tuple(self.labels.shape)} for images "
+                f"{tuple(self.images.shape)}."
+            )
+        if self.labels.ndim == 2:
+            if self.labels.dtype != torch.int64 or self.labels.min() < 0 or self.labels.max() >= len(self.class_names):
+                raise NasproxyError(f"Hard labels must be int64 classes 0 … {len(self.class_names) - 1}.")
+        elif self.labels.ndim != 3 or self.labels.shape[2] != len(self.class_names):
+            raise NasproxyError(
+                f"Soft labels must be (sets, n, {len(self.class_names)}), but got {tuple(self.labels.shape)}."
+            )
+        if not torch.isfinite(self.images).all():
+            raise NasproxyError("`images` of a proxy set must be finite, but hold NaN or infinity: rebuild the set.")
+        if len(self.mean) != self.images.shape[2] or len(self.std) != self.images.shape[2]:
+            raise NasproxyError(
+                f"`mean` and `std` need one value per channel ({self.images.shape[2]}), but got {self.mean}, {self.std}."
+            )
+
+    @property
+    def num_sets(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def num_images(self) -> int:
+        """Images per set."""
+        return self.images.shape[1]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        _, _, c, h, w = self.images.shape
+        return c, h, w
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def method(self) -> str:
+        return str(self.provenance["config"]["method"])
+
+    @property
+    def ipc(self) -> int:
+        return int(self.provenance["config"]["ipc"])
+
+    @property
+    def content_id(self) -> str:
+        """SHA-256 of the tensors and ``content``: equal for equal builds, whenever and wherever they ran."""
+        return _digest(self.images, self.labels, _canonical(self._content()))
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "recipe": asdict(self.recipe),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "class_names": list(self.class_names),
+            "provenance": self.provenance,
+        }
+
+    def describe(self) -> str:
+        """One line for a person: method, size, data."""
+        name = self.provenance["dataset"]["name"]
+        return f"{self.method}, {self.ipc} per class, {self.num_images} images of {name}"
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _digest(images: Tensor, labels: Tensor, text: str) -> str:
+    sha = hashlib.sha256()
+    for tensor in (images, labels):
+        sha.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    sha.update(text.encode())
+    return sha.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes ``data`` so that ``path`` holds either its old content or all of the new, even if the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()  # os.replace would turn a symbolic link into a file
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would lock colleagues out  # noqa: PTH101
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_proxy(proxy: ProxySet, path: Path) -> Path:
+    """Writes ``proxy`` to ``path`` atomically; the same set gives the same bytes."""
+    from safetensors.torch import save
+
+    content, record = proxy._content(), proxy.record
+    images, labels = proxy.images.detach().cpu().contiguous(), proxy.labels.detach().cpu().contiguous()
+    body = {"format": FORMAT_VERSION, "content": content, "record": record}
+    body["sha256"] = _digest(images, labels, _canonical(body))
+    write_atomically(path, save({"images": images, "labels": labels}, metadata={"nasproxy": _canonical(body)}))
+    return path
+
+
+def load_proxy(path: Path) -> ProxySet:
+    """Reads a proxy file and verifies its SHA-256.
+
+    Raises:
+        NasproxyError: when ``path`` is absent, truncated, changed since it was written, or not a proxy file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise NasproxyError(f"No proxy file at '{path}': build one with `nasproxy build-proxy --dataset NAME`.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = (file.metadata() or {}).get("nasproxy")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise NasproxyError(f"'{path}' is truncated or no .safetensors file ({error}): rebuild or copy it again.") from None
+    if header is None:
+        raise NasproxyError(
+            f"'{path}' is a .safetensors file, but no proxy set: it lacks the metadata key 'nasproxy'. "
+            "Build one with `nasproxy build-proxy --dataset NAME`."
+        )
+    try:
+        body = json.loads(header)
+        version, content, record, expected = body["format"], body["content"], body["record"], body.pop("sha256")
+        images, labels = tensors["images"], tensors["labels"]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise NasproxyError(f"The header of '{path}' is damaged: rebuild or copy the file again.") from None
+    if version != FORMAT_VERSION:
+        raise NasproxyError(
+            f"'{path}' has proxy format {version!r}, but this nasproxy reads format {FORMAT_VERSION}: "
+            "install the version that wrote it, or rebuild the set."
+        )
+    actual = _digest(images, labels, _canonical(body))
+    if actual != expected:
+        raise NasproxyError(
+            f"'{path}' was changed after it was written: its SHA-256 should be {str(expected)[:12]}…, but is "
+            f"{actual[:12]}…. Copy it again or rebuild it."
+        )
+    known = {field.name for field in fields(Recipe)}
+    return ProxySet(
+        images=images,
+        labels=labels,
+        recipe=Recipe(**{name: value for name, value in content["recipe"].items() if name in known}),
+        mean=tuple(content["mean"]),
+        std=tuple(content["std"]),
+        class_names=tuple(content["class_names"]),
+        provenance=content["provenance"],
+        record=record,
+    )
+
+
+def newest_proxy(folder: Path) -> Path:
+    """The proxy file in ``folder`` that was built last.
+
+    Raises:
+        NasproxyError: when there is none; the message names the command to run.
+    """
+    files = [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
+    if not files:
+        raise NasproxyError(
+            f"No proxy set in '{folder}': build one with `nasproxy build-proxy --dataset NAME` "
+            "or name one with --proxy FILE."
+        )
+    return max(files, key=lambda path: (path.stat().st_mtime_ns, path.name))

@@ -1,0 +1,81 @@
+"""A run is a folder: its settings, its study, its table of evaluations, its copy of the proxy set, its report.
+
+``run.json`` settings · ``study.sqlite`` Optuna's trials · ``evaluations.sqlite`` every training · ``proxy.safetensors``
+the proxy set as it was used · ``report.json`` and ``report.html`` the verdict · ``candidates.csv`` the table behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasproxy.errors import NasproxyError
+from nasproxy.proxyset import write_atomically
+
+SETTINGS_FILE = "run.json"
+LEDGER_FILE = "evaluations.sqlite"
+PROXY_FILE = "proxy.safetensors"
+REPORT_DATA_FILE = "report.json"
+REPORT_FILE = "report.html"
+CANDIDATES_FILE = "candidates.csv"
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run was asked to do: enough to resume it, to validate it again and to write its report."""
+
+    space: str  # path of the YAML file
+    space_hash: str
+    source: dict[str, Any]  # how to load the data set: spec, data_dir, image_size
+    search: dict[str, Any]  # SearchConfig
+    validate: dict[str, Any]  # ValidateConfig
+    truth: str | None  # a CSV table instead of training
+    notes: list[str]  # what the run leaves out
+    commands: list[str]
+
+
+def save_settings(run: Path, settings: RunSettings, proxy: Path) -> None:
+    """Writes ``run.json`` and, once, the run's copy of the proxy file."""
+    run.mkdir(parents=True, exist_ok=True)
+    copy = run / PROXY_FILE
+    if not copy.exists() or copy.read_bytes() != proxy.read_bytes():
+        temporary = copy.with_suffix(".copying")
+        shutil.copyfile(proxy, temporary)
+        temporary.replace(copy)
+    text = json.dumps({"format": FORMAT_VERSION} | settings.__dict__, indent=2, ensure_ascii=False)
+    write_atomically(run / SETTINGS_FILE, text.encode())
+
+
+def load_settings(run: Path) -> RunSettings:
+    """Reads ``run.json``.
+
+    Raises:
+        NasproxyError: when ``run`` is no run folder, or its settings cannot be read.
+    """
+    path = run / SETTINGS_FILE
+    if not path.is_file():
+        raise NasproxyError(f"'{run}' is no run: it has no {SETTINGS_FILE}. Start one with `nasproxy search --space SPACE`.")
+    try:
+        values = json.loads(path.read_text())
+        if values.pop("format") != FORMAT_VERSION:
+            raise NasproxyError(f"'{path}' was written by another version of nasproxy: start a new run.")
+        return RunSettings(**values)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise NasproxyError(f"'{path}' cannot be read ({error}): start a new run.") from None
+
+
+def newest_run(folder: Path) -> Path:
+    """The run in ``folder`` whose settings were written last.
+
+    Raises:
+        NasproxyError: when there is none; the message names the command to run.
+    """
+    files = list(folder.glob(f"*/{SETTINGS_FILE}"))
+    if not files:
+        raise NasproxyError(f"No run in '{folder}': start one with `nasproxy search --space convnet_space.yaml`.")
+    return max(files, key=lambda path: (path.stat().st_mtime_ns, str(path))).parent

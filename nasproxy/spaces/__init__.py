@@ -1,0 +1,39 @@
+"""Search spaces: a YAML file in, candidate architectures out.
+
+A file names a network family and the parameters that vary::
+
+    name: convnet
+    network: convnet                    # a name in NETWORKS, or my_nets.py:build, relative to this file
+    parameters:
+      width: [32, 64, 128]              # a list of choices: text, numbers, true/false, null
+      depth: {range: [1, 4]}            # integers when both ends are; add step: 2, or log: true
+      dropout: {range: [0.0, 0.5], step: 0.1, when: {depth: [3, 4]}}    # exists only at these depths
+      norm: {choices: [batch, group], when: {width: 128}}
+      activation: relu                  # a single value is a constant
+    limits: {max_params: 5_000_000}     # and max_flops, per image
+
+A step must divide its range. A parameter whose ``when`` does not hold is inactive, as is any child of an inactive one:
+the family's own default applies. A user's function has the signature of a family, ``build(input_shape, num_classes,
+**options)``, in a file that stands alone; the file's content is part of the space's hash and of every candidate's id.
+
+torch, optuna and the YAML parser are imported where they are needed: the command line reads this module to list spaces.
+"""
+
+from nasproxy.spaces.inspection import NetSize, SpaceInspection, inspect_space, num_flops
+from nasproxy.spaces.model import Candidate, Limits, Parameter, Params, Range, SearchSpace
+from nasproxy.spaces.reading import load_space, shipped_spaces
+
+__all__ = [
+    "Candidate",
+    "Limits",
+    "NetSize",
+    "Parameter",
+    "Params",
+    "Range",
+    "SearchSpace",
+    "SpaceInspection",
+    "inspect_space",
+    "load_space",
+    "num_flops",
+    "shipped_spaces",
+]

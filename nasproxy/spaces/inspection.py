@@ -1,0 +1,215 @@
+"""Which candidates of a space can be built for a data set, and how large they are, found on shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nasproxy.errors import NasproxyError
+from nasproxy.spaces.model import Candidate, SearchSpace, Shape, describe_error
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Of a space with few valid candidates, draws until sample() gives up.
+MAX_DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class NetSize:
+    """Trainable ``params``, and ``flops`` per image: two per multiply-add of convolutions and matrix products."""
+
+    params: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class SpaceInspection:
+    """What of ``space`` can be built for images ``(c, h, w)`` and keeps the limits; made by :func:`inspect_space`.
+
+    With ``complete`` every assignment was tried, otherwise a random sample. ``valid`` and ``invalid`` (reason →
+    candidates) hold distinct architectures among those tried; others are tried when they are asked about.
+    """
+
+    space: SearchSpace
+    input_shape: Shape
+    num_classes: int
+    complete: bool
+    valid: tuple[Candidate, ...]
+    invalid: dict[str, tuple[Candidate, ...]]
+    _results: dict[str, NetSize | str] = field(repr=False)
+
+    @property
+    def num_valid(self) -> int | None:
+        """Distinct architectures that can be trained; None when not all were tried."""
+        return len(self.valid) if self.complete else None
+
+    @property
+    def num_invalid(self) -> int:
+        """Of the distinct architectures that were tried."""
+        return sum(len(candidates) for candidates in self.invalid.values())
+
+    @property
+    def params_range(self) -> tuple[int, int] | None:
+        """Fewest and most trainable parameters among ``valid``; None when it is empty."""
+        params = [self.counts(candidate).params for candidate in self.valid]
+        return (min(params), max(params)) if params else None
+
+    @property
+    def flops_range(self) -> tuple[int, int] | None:
+        """Fewest and most FLOPs per image among ``valid``; None when it is empty."""
+        flops = [self.counts(candidate).flops for candidate in self.valid]
+        return (min(flops), max(flops)) if flops else None
+
+    def reason(self, candidate: Candidate) -> str | None:
+        """Why ``candidate`` cannot be used; None when it can."""
+        result = self._result(candidate)
+        return result if isinstance(result, str) else None
+
+    def counts(self, candidate: Candidate) -> NetSize:
+        """Parameters and FLOPs of a valid candidate.
+
+        Raises:
+            NasproxyError: with the reason, for an invalid one.
+        """
+        result = self._result(candidate)
+        if isinstance(result, str):
+            raise NasproxyError(f"The candidate {candidate.label} cannot be used: {result}")
+        return result
+
+    def _result(self, candidate: Candidate) -> NetSize | str:
+        if candidate.id not in self._results:
+            self._results[candidate.id] = _try(self.space, candidate, self.input_shape, self.num_classes)
+        return self._results[candidate.id]
+
+    def sample(self, rng: np.random.Generator) -> Candidate:
+        """A random valid candidate: uniform over ``valid`` when it is complete, else the space's own sampling.
+
+        Raises:
+            NasproxyError: when there is none.
+        """
+        if self.complete and self.valid:
+            return self.valid[int(rng.integers(len(self.valid)))]
+        for _ in range(0 if self.complete else MAX_DRAWS):
+            candidate = self.space.sample(rng)
+            if self.reason(candidate) is None:
+                return candidate
+        reason = max(self.invalid, key=lambda reason: len(self.invalid[reason]), default="no candidate was tried.")
+        raise NasproxyError(f"Space '{self.space.name}' has no candidate that can be used for these data: {reason}")
+
+    def describe(self) -> list[str]:
+        """Lines for a person: how many candidates can be used, their sizes, and every reason with its count."""
+        size, tried = self.space.size(), len(self.valid) + self.num_invalid
+        number = "infinitely many" if size is None else f"{size:,}"
+        if not self.complete:
+            first = f"{number} candidates; of {tried:,} random ones {len(self.valid):,} can be used"
+        elif size == tried:
+            first = f"{number} candidates, {len(self.valid):,} can be used"
+        else:
+            first = f"{number} candidates, {tried:,} distinct architectures, {len(self.valid):,} can be used"
+        lines = [f"{self.space.name}: {first}"]
+        if self.params_range and self.flops_range:
+            (few, most), (low, high) = self.params_range, self.flops_range
+            lines.append(f"{few:,} to {most:,} parameters, {low / 1e6:,.2f} to {high / 1e6:,.2f} MFLOPs per image")
+        for reason, candidates in sorted(self.invalid.items(), key=lambda item: -len(item[1])):
+            lines.append(f"{len(candidates):,} cannot: {reason} First: {candidates[0].label}")
+        return lines
+
+
+def inspect_space(
+    space: SearchSpace,
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    max_candidates: int = 5_000,
+    sample: int = 1_000,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> SpaceInspection:
+    """Tries candidates on shapes alone, before anything is trained: about 5 ms each.
+
+    Each is built on the meta device for images ``(c, h, w)`` and run on two of them; its output must be
+    ``(2, num_classes)`` and its size within the space's limits. Spaces of up to ``max_candidates`` assignments are
+    tried completely, of others ``sample`` random ones. ``progress(done, total, note)`` is called after each.
+    """
+    size = space.size()
+    complete = size is not None and size <= max_candidates
+    rng = np.random.default_rng(0)
+    candidates = space.enumerate() if complete else (space.sample(rng) for _ in range(sample))
+    total = size if size is not None and complete else sample
+    valid: list[Candidate] = []
+    invalid: dict[str, list[Candidate]] = {}
+    results: dict[str, NetSize | str] = {}
+    for done, candidate in enumerate(candidates, start=1):
+        if candidate.id not in results:
+            result = results[candidate.id] = _try(space, candidate, input_shape, num_classes)
+            (valid if isinstance(result, NetSize) else invalid.setdefault(result, [])).append(candidate)
+        if progress is not None:
+            progress(done, total, f"{len(results) - len(valid)} cannot be used")
+    reasons = {reason: tuple(found) for reason, found in invalid.items()}
+    return SpaceInspection(space, input_shape, num_classes, complete, tuple(valid), reasons, results)
+
+
+def _try(space: SearchSpace, candidate: Candidate, input_shape: Shape, num_classes: int) -> NetSize | str:
+    """The size of a candidate's net, or the reason why it cannot be used, a sentence."""
+    from nasproxy.networks import num_params
+
+    try:
+        try:
+            net, shape, flops = _build_and_run(space, candidate, input_shape, num_classes, "meta")
+        except NasproxyError:
+            raise
+        except Exception:  # noqa: BLE001  # a net that looks at values cannot run on meta tensors, but may be trained
+            net, shape, flops = _build_and_run(space, candidate, input_shape, num_classes, "cpu")
+    except Exception as error:  # noqa: BLE001  # whatever a user's network raises is the answer
+        return describe_error(error)
+    if shape != (2, num_classes):
+        return f"The output for 2 images must have the shape (2, {num_classes}), but got {shape}."
+    size = NetSize(num_params(net), flops)
+    max_params, max_flops = space.limits.max_params, space.limits.max_flops
+    if max_params is not None and size.params > max_params:
+        return f"More than max_params={max_params} trainable parameters."
+    if max_flops is not None and size.flops > max_flops:
+        return f"More than max_flops={max_flops} FLOPs per image."
+    return size
+
+
+def _build_and_run(
+    space: SearchSpace, candidate: Candidate, input_shape: Shape, num_classes: int, device: str
+) -> tuple[nn.Module, tuple[int, ...], int]:
+    import torch
+
+    from nasproxy.networks import seeded
+
+    def build() -> nn.Module:
+        with torch.device(device):
+            return space.build(candidate.params, input_shape, num_classes)
+
+    net = seeded(build, 0)
+    if not isinstance(net, torch.nn.Module):
+        raise NasproxyError(f"The network '{space.network}' must return an nn.Module, but got {type(net).__name__}.")
+    return net, *_forward(net, input_shape, device)
+
+
+def _forward(net: nn.Module, input_shape: Shape, device: str) -> tuple[tuple[int, ...], int]:
+    """Shape of the output for two images, and FLOPs per image."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Dropout draws, on the CPU; the global generator is left as it was.
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        output: object = net(torch.zeros(2, *input_shape, device=device))
+    if not isinstance(output, torch.Tensor):
+        raise NasproxyError(f"A network must return one tensor, but got {type(output).__name__}.")
+    return tuple(output.shape), counter.get_total_flops() // 2
+
+
+def num_flops(net: nn.Module, input_shape: Shape) -> int:
+    """FLOPs of a forward pass per image ``(c, h, w)``, two per multiply-add. ``net`` may lie on the meta device.
+
+    ``net`` runs once on two zero images, in whatever mode it is in: running statistics on a real device change.
+    """
+    device = next((str(parameter.device) for parameter in net.parameters()), "meta")
+    return _forward(net, input_shape, device)[1]

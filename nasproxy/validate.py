@@ -1,0 +1,397 @@
+"""Can the proxy be believed? Full-data accuracy of a uniform sample of the space, and every score held against it.
+
+The global numbers come from candidates drawn uniformly from the space. The search's own best are trained as well, but
+shown apart: a sample chosen by the score would flatter or damn it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from nasproxy.config import SearchConfig, ValidateConfig
+from nasproxy.correlation import Estimate, lexicographic_ranks, paired_difference, rank_agreement
+from nasproxy.datasets import Dataset
+from nasproxy.devices import DeviceChoice, hardware, versions
+from nasproxy.errors import NasproxyError
+from nasproxy.evaluations import Ledger, MeanScore, TrainingTask, evaluate_candidate, mean_score
+from nasproxy.proxyset import ProxySet
+from nasproxy.randomness import derive_seed
+from nasproxy.report import CandidateRow, CorrelationReport, Cost, Failure, ScoreSummary
+from nasproxy.scores import full_task, random_subset_task
+from nasproxy.search import SearchResult
+from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
+from nasproxy.train import num_updates
+
+# Tries per wanted candidate when a space is too large to enumerate; far more than a space with any valid share needs.
+MAX_DRAWS = 1_000
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Full accuracies from a table, by candidate id, and the table's file name."""
+
+    accuracy: Mapping[str, float]
+    source: str
+
+
+def load_truth(path: Path, space: SearchSpace) -> Truth:
+    """Reads a CSV table with one column per parameter of ``space`` and a column ``accuracy`` (a fraction in [0, 1]).
+
+    Cells of inactive conditional parameters are empty. Further columns are ignored.
+
+    Raises:
+        NasproxyError: naming the file and line of the first row that cannot be used.
+    """
+    if not path.is_file():
+        raise NasproxyError(f"No table of accuracies at '{path}': check --truth.")
+    names = [parameter.name for parameter in space.parameters]
+    accuracy: dict[str, float] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in [*names, "accuracy"] if name not in (reader.fieldnames or [])]
+            if missing:
+                raise NasproxyError(
+                    f"'{path}' needs a column for every parameter of space '{space.name}' and 'accuracy', but lacks "
+                    f"{', '.join(missing)} (it has: {', '.join(reader.fieldnames or [])})."
+                )
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                try:
+                    value = float(row["accuracy"])
+                except (TypeError, ValueError):
+                    raise NasproxyError(f"{where}: accuracy must be a number, but is '{row['accuracy']}'.") from None
+                if not 0 <= value <= 1:
+                    raise NasproxyError(
+                        f"{where}: accuracy must be a fraction in [0, 1], but is {value:g}: divide percentages by 100."
+                    )
+                try:
+                    candidate = space.parse_candidate({name: row[name] for name in names if row[name] not in ("", None)})
+                except NasproxyError as error:
+                    raise NasproxyError(f"{where}: {error}") from None
+                if accuracy.setdefault(candidate.id, value) != value:
+                    raise NasproxyError(f"{where}: {candidate.label} has two accuracies: keep one row per candidate.")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise NasproxyError(f"'{path}' is no readable CSV table ({error}).") from None
+    if not accuracy:
+        raise NasproxyError(f"'{path}' holds no candidate of space '{space.name}'.")
+    return Truth(accuracy, path.name)
+
+
+def uniform_sample(
+    inspection: SpaceInspection, size: int, seed: int, *, among: Callable[[Candidate], bool] = lambda candidate: True
+) -> list[Candidate]:
+    """``size`` distinct valid candidates, uniform over the space; a larger size keeps the smaller sample's members."""
+    rng = np.random.default_rng(derive_seed(seed, "validation sample"))
+    chosen: dict[str, Candidate] = {}
+    if inspection.num_valid is not None:
+        pool = [candidate for candidate in inspection.valid if among(candidate)]
+        for index in rng.permutation(len(pool))[:size]:
+            chosen[pool[index].id] = pool[index]
+        return list(chosen.values())
+    for _ in range(MAX_DRAWS * size):
+        if len(chosen) == size:
+            break
+        candidate = inspection.sample(rng)
+        if among(candidate):
+            chosen.setdefault(candidate.id, candidate)
+    return list(chosen.values())
+
+
+@dataclass(frozen=True)
+class _Measured:
+    candidate: Candidate
+    group: str
+    scores: dict[str, MeanScore]  # by score name; "full" is the truth
+
+
+def validate(
+    space: SearchSpace,
+    proxy: ProxySet,
+    dataset: Dataset,
+    task: TrainingTask,
+    search: SearchResult,
+    *,
+    search_config: SearchConfig,
+    config: ValidateConfig,
+    inspection: SpaceInspection,
+    ledger: Ledger,
+    choice: DeviceChoice,
+    truth: Truth | None = None,
+    notes: tuple[str, ...] = (),
+    commands: tuple[str, ...] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+) -> CorrelationReport:
+    """Trains what is missing and puts the report together. Everything trained is kept in ``ledger``: call it again.
+
+    Args:
+        task: the score "proxy", as the search used it.
+        truth: full accuracies from a table; nothing is then trained on the full data, and the sample and the top are
+            drawn from the table's candidates.
+    """
+    device = choice.device
+    sample = uniform_sample(
+        inspection, config.sample, config.seed, among=lambda c: truth is None or c.id in truth.accuracy
+    )
+    top = [row.candidate for row in search.ranking if truth is None or row.candidate.id in truth.accuracy][: config.top]
+    notes_list = list(notes)
+    trained: dict[str, TrainingTask] = {"proxy": task}
+    try:
+        trained["random_subset"] = random_subset_task(proxy, task.held_out, task.recipe, dataset, device)
+    except NasproxyError as error:
+        notes_list.append(f"No random subset of equal size: {error}")
+    full = full_task(dataset, config, device) if truth is None else None
+    test = full_task(dataset, config, device, split="test") if truth is None else None
+
+    # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
+    jobs = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
+    total = len(jobs)
+    measured: list[_Measured] = []
+    for done, (candidate, group) in enumerate(jobs):
+        if progress is not None:
+            progress(done, total, candidate.label)
+        scores: dict[str, MeanScore] = {}
+        for name, score_task in trained.items():
+            if group == "top" and name != "proxy":
+                continue
+            scores[name] = mean_score(
+                [
+                    evaluate_candidate(score_task, space, candidate, seed, ledger=ledger, device=device)
+                    for seed in range(search_config.seeds)
+                ]
+            )
+        if full is not None:
+            scores["full"] = mean_score(
+                [
+                    evaluate_candidate(full, space, candidate, seed, ledger=ledger, device=device)
+                    for seed in range(config.seeds)
+                ]
+            )
+        elif truth is not None:
+            scores["full"] = MeanScore(truth.accuracy[candidate.id], None, None, 0.0, 1, None)
+        measured.append(_Measured(candidate, group, scores))
+    if progress is not None:
+        progress(total, total, "")
+
+    rows = tuple(_row(one, inspection) for one in measured)
+    summaries, difference = _summaries(measured, inspection, trained, proxy, config)
+    pick, pick_test = _pick(rows, search, inspection), None
+    if pick is not None and test is not None and pick.truth is not None:
+        picked = next(one.candidate for one in measured if one.candidate.id == pick.id)
+        pick_test = mean_score(
+            [
+                evaluate_candidate(test, space, picked, seed, ledger=ledger, device=device)
+                for seed in range(config.seeds)
+            ]
+        )
+    images = proxy.images[0]
+    labels = proxy.labels[0]
+    return CorrelationReport(
+        title=f"{space.name} on {dataset.name}",
+        dataset=dataset.name,
+        space=space.name,
+        space_size=space.size(),
+        num_invalid=inspection.num_invalid,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        candidates=rows,
+        scores=summaries,
+        difference=difference,
+        history=search.history,
+        pick=pick,
+        pick_test_accuracy=pick_test.accuracy if pick_test else None,
+        pick_test_std=pick_test.std if pick_test else None,
+        failures=_failures(measured, search),
+        costs=_costs(measured, search, proxy, task, full, config),
+        images=_pixels(proxy),
+        labels=(labels if labels.ndim == 1 else labels.argmax(1)).numpy() if len(images) else None,
+        class_names=proxy.class_names,
+        truth_note=_truth_note(dataset, config, truth),
+        notes=tuple(notes_list),
+        reproducibility=_reproducibility(space, proxy, dataset, search_config, config, task, choice),
+        commands=commands,
+    )
+
+
+def _pixels(proxy: ProxySet) -> np.ndarray:
+    from nasproxy.datasets import denormalize
+
+    return denormalize(proxy.images[0], proxy.mean, proxy.std).numpy()
+
+
+def _row(one: _Measured, inspection: SpaceInspection) -> CandidateRow:
+    full = one.scores.get("full")
+    counts = inspection.counts(one.candidate)
+    scores: dict[str, float | None] = {
+        name: score.accuracy for name, score in one.scores.items() if name != "full"
+    }
+    scores |= {"params": float(counts.params), "flops": float(counts.flops)}
+    return CandidateRow(
+        id=one.candidate.id,
+        params=one.candidate.params,
+        group=one.group,
+        truth=full.accuracy if full else None,
+        truth_std=full.std if full else None,
+        truth_seeds=full.num_seeds if full else 0,
+        scores=scores,
+    )
+
+
+def _ranking_score(scores: list[MeanScore]) -> np.ndarray:
+    """What ranks candidates by a trained score: accuracy, the loss breaking ties."""
+    accuracy = np.array([score.accuracy for score in scores], dtype=float)
+    loss = np.array([score.loss for score in scores], dtype=float)
+    return lexicographic_ranks(accuracy, -loss)
+
+
+def _summaries(
+    measured: list[_Measured],
+    inspection: SpaceInspection,
+    trained: Mapping[str, TrainingTask],
+    proxy: ProxySet,
+    config: ValidateConfig,
+) -> tuple[tuple[ScoreSummary, ...], Estimate | None]:
+    """Agreement of every score with the truth, on the sampled candidates that all of them could measure."""
+    complete = [
+        one
+        for one in measured
+        if one.group == "sample" and all(one.scores[name].accuracy is not None for name in ("full", *trained))
+    ]
+    truth = np.array([one.scores["full"].accuracy for one in complete], dtype=float)
+    columns: dict[str, np.ndarray] = {
+        name: _ranking_score([one.scores[name] for one in complete]) for name in trained
+    }
+    columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
+    columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
+    labels = {name: task.label for name, task in trained.items()}
+    labels |= {"params": "Parameter count", "flops": "FLOPs"}
+
+    def seconds(name: str) -> float:
+        return float(np.mean([one.scores[name].seconds for one in complete])) if complete else 0.0
+
+    summaries = tuple(
+        ScoreSummary(
+            name=name,
+            label=labels[name],
+            agreement=rank_agreement(column, truth, k=config.k, seed=config.seed),
+            num_images=len(trained[name].train.images) if name in trained else None,
+            seconds_per_candidate=seconds(name) if name in trained else 0.0,
+            one_off_seconds=float(proxy.record["seconds"]) if name == "proxy" else 0.0,
+        )
+        for name, column in columns.items()
+    )
+    difference = None
+    if "random_subset" in columns:
+        difference = paired_difference(columns["proxy"], columns["random_subset"], truth, seed=config.seed)
+    return summaries, difference
+
+
+def _pick(
+    rows: tuple[CandidateRow, ...], search: SearchResult, inspection: SpaceInspection
+) -> CandidateRow | None:
+    """The best of the search's top by full accuracy; without full accuracies, the proxy's own first."""
+    top = [row for row in rows if row.group == "top" and row.truth is not None]
+    if top:
+        return max(top, key=lambda row: row.truth or 0.0)
+    if search.ranking:
+        best = search.ranking[0]
+        return _row(_Measured(best.candidate, "top", {"proxy": best.score}), inspection)
+    return None
+
+
+def _failures(measured: list[_Measured], search: SearchResult) -> tuple[Failure, ...]:
+    stages = {"proxy": "training on the proxy set", "random_subset": "training on random images", "full": "full training"}
+    found: dict[tuple[str, str], Failure] = {}
+    for row in search.failed:
+        found[row.candidate.id, "proxy"] = Failure(
+            row.candidate.id, row.candidate.params, stages["proxy"], row.score.failure or ""
+        )
+    for one in measured:
+        for name, score in one.scores.items():
+            if score.failure is not None:
+                found[one.candidate.id, name] = Failure(one.candidate.id, one.candidate.params, stages[name], score.failure)
+    return tuple(found.values())
+
+
+def _costs(
+    measured: list[_Measured],
+    search: SearchResult,
+    proxy: ProxySet,
+    task: TrainingTask,
+    full: TrainingTask | None,
+    config: ValidateConfig,
+) -> tuple[Cost, ...]:
+    searched = [*search.ranking, *search.failed]
+    costs = [
+        Cost("Building the proxy set", float(proxy.record["seconds"]), None, proxy.record["hardware"]),
+        Cost(
+            "Search",
+            sum(row.score.seconds for row in searched),
+            len(task.train.images),
+            f"{len(searched)} candidates, {num_updates(task.recipe, len(task.train.images))} updates each",
+        ),
+    ]
+    if full is not None:
+        trainings = [one.scores["full"] for one in {one.candidate.id: one for one in measured}.values()]
+        num_full = len(full.train.images)
+        costs.append(
+            Cost(
+                "Full training, for validation",
+                sum(score.seconds for score in trainings),
+                num_full,
+                f"{len(trainings)} candidates, {config.epochs} epochs, {config.seeds} seed(s)",
+            )
+        )
+        if trainings and searched:
+            per_full = sum(score.seconds for score in trainings) / len(trainings)
+            estimated = per_full * len(searched)
+            costs.append(
+                Cost(
+                    "The same search by full training",
+                    estimated,
+                    num_full,
+                    f"estimated: {len(searched)} candidates at {per_full:.1f} s each",
+                )
+            )
+    return tuple(costs)
+
+
+def _truth_note(dataset: Dataset, config: ValidateConfig, truth: Truth | None) -> str:
+    if truth is not None:
+        return f"accuracy from the table {truth.source}"
+    num = len(dataset.train) if config.images is None else min(config.images, len(dataset.train))
+    seeds = "1 seed" if config.seeds == 1 else f"mean of {config.seeds} seeds"
+    return (
+        f"validation accuracy ({len(dataset.val):,} images) after {config.epochs} epochs on {num:,} of "
+        f"{len(dataset.train):,} training images, {seeds}"
+    )
+
+
+def _reproducibility(
+    space: SearchSpace,
+    proxy: ProxySet,
+    dataset: Dataset,
+    search_config: SearchConfig,
+    config: ValidateConfig,
+    task: TrainingTask,
+    choice: DeviceChoice,
+) -> tuple[tuple[str, str], ...]:
+    rows = {
+        "data set": f"{dataset.name}, fingerprint {dataset.fingerprint[:16]}",
+        "splits": f"{len(dataset.train):,} train, {len(dataset.val):,} validation, {len(dataset.test):,} test images",
+        "search space": f"{space.name}, hash {space.hash[:16]}",
+        "proxy set": f"{proxy.describe()}, content {proxy.content_id[:16]}",
+        "proxy settings": ", ".join(f"{name}={value}" for name, value in proxy.provenance["config"].items()),
+        "proxy built with": ", ".join(f"{name} {value}" for name, value in proxy.record["versions"].items()),
+        "recipe on small sets": ", ".join(f"{name}={value}" for name, value in vars(task.recipe).items()),
+        "search settings": ", ".join(f"{name}={value}" for name, value in vars(search_config).items()),
+        "validation settings": ", ".join(f"{name}={value}" for name, value in vars(config).items()),
+        "hardware": hardware(choice),
+        "versions": ", ".join(f"{name} {value}" for name, value in versions().items()),
+    }
+    return tuple(rows.items())

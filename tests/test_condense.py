@@ -1,0 +1,91 @@
+"""The contract of every condenser, over the dict, so that a new method is tested for free."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from toy import toy_dataset
+
+from nasproxy.condense import CONDENSERS, build_proxy
+from nasproxy.config import CondenseConfig
+from nasproxy.errors import NasproxyError
+
+FAST = {"outer_steps": 2, "inner_steps": 2, "net_steps": 2, "width": 4, "depth": 1, "batch_real": 8}
+
+
+def config_of(method, **settings):
+    return CondenseConfig(**({"method": method, "ipc": 2} | FAST | settings))
+
+
+@pytest.fixture(params=CONDENSERS)
+def method(request):
+    return request.param
+
+
+def test_counts_shapes_and_finiteness(method, cpu):
+    dataset = toy_dataset()
+    proxy = build_proxy(dataset, config_of(method), choice=cpu)
+    assert proxy.images.shape == (1, 6, 1, 8, 8)
+    assert torch.isfinite(proxy.images).all()
+    assert proxy.labels.tolist() == [[0, 0, 1, 1, 2, 2]]
+    assert proxy.class_names == dataset.class_names
+    assert (proxy.mean, proxy.std) == (dataset.mean, dataset.std)
+
+
+def test_deterministic_by_seed(method, cpu):
+    first, same, other = (build_proxy(toy_dataset(), config_of(method, seed=s), choice=cpu) for s in (3, 3, 4))
+    assert first.content_id == same.content_id
+    assert not torch.equal(first.images, other.images)
+
+
+def test_provenance_is_complete(method, cpu):
+    proxy = build_proxy(toy_dataset(), config_of(method), choice=cpu, source={"spec": "toy"})
+    assert proxy.provenance["dataset"]["fingerprint"] == "f" * 64
+    config = proxy.provenance["config"]
+    assert {"method", "ipc", "seed", "recipe"} <= config.keys()
+    assert config["method"] == method
+    CondenseConfig(**config)  # every recorded value is a setting
+    assert proxy.record["seconds"] >= 0
+    assert proxy.record["source"] == {"spec": "toy"}
+    assert {"hardware", "versions"} <= proxy.record.keys()
+
+
+def test_one_image_per_class_and_one_channel_more(method, cpu):
+    proxy = build_proxy(toy_dataset(shape=(4, 8, 8)), config_of(method, ipc=1), choice=cpu)
+    assert proxy.images.shape == (1, 3, 4, 8, 8)
+
+
+def test_only_the_training_split_is_read(method, cpu):
+    dataset = toy_dataset()
+    blind = replace(dataset, val=None, test=None)
+    assert build_proxy(blind, config_of(method), choice=cpu).content_id == build_proxy(
+        dataset, config_of(method), choice=cpu
+    ).content_id
+
+
+def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
+    for flip, augmentation in ((False, "shift"), (True, "flip_shift")):
+        proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of(method), choice=cpu)
+        assert proxy.recipe.augmentation == augmentation
+
+
+def test_unknown_method_is_named(cpu):
+    with pytest.raises(NasproxyError, match="'gradient_matchin'. Did you mean 'gradient_matching'"):
+        build_proxy(toy_dataset(), config_of("gradient_matchin"), choice=cpu)
+
+
+def test_more_real_images_than_a_class_has_are_refused(cpu):
+    for config in (config_of("random", ipc=41), config_of("gradient_matching", init="real", ipc=41)):
+        with pytest.raises(NasproxyError, match="40 training images and ipc=41"):
+            build_proxy(toy_dataset(), config, choice=cpu)
+
+
+def test_random_images_are_different_images_of_their_class(cpu):
+    dataset = toy_dataset()
+    proxy = build_proxy(dataset, config_of("random", ipc=10), choice=cpu)
+    real = dataset.normalize(dataset.train.images)
+    found = [(real == image).flatten(1).all(1).nonzero()[:, 0].tolist() for image in proxy.images[0]]
+    assert all(len(match) == 1 for match in found)
+    index = [match[0] for match in found]
+    assert len(set(index)) == 30
+    assert dataset.train.labels[index].tolist() == proxy.labels[0].tolist()

@@ -1,0 +1,204 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import gradient_matching as reference
+from torch import nn
+from toy import toy_dataset
+
+from nasproxy.condense import gradient_matching as module
+from nasproxy.condense.gradient_matching import (
+    checkpoint_config,
+    estimate_seconds,
+    freeze_batch_norm,
+    gradient_matching,
+    initial_images,
+)
+from nasproxy.config import CondenseConfig
+from nasproxy.errors import NasproxyError
+from nasproxy.networks import convnet, mlp, seeded
+from nasproxy.randomness import derive_seed, generator
+from nasproxy.train import TrainingImages, train_candidate
+
+CPU = torch.device("cpu")
+
+
+def small(**settings):
+    values = {"ipc": 2, "outer_steps": 3, "inner_steps": 3, "net_steps": 2, "width": 4, "depth": 2, "batch_real": 16}
+    return CondenseConfig(**(values | settings))
+
+
+@pytest.mark.parametrize("ipc", [1, 3])
+@pytest.mark.parametrize("network", ["convnet", "mlp"])
+def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
+    """Three nets, nine matchings, momentum and net training: images as the float64 loop has them, to float32."""
+    dataset = toy_dataset()
+    config = small(ipc=ipc, network=network)
+    seen = []
+    images, labels, _ = gradient_matching(
+        dataset, config, device=CPU, progress=lambda done, total, note: seen.append((done, total, note))
+    )
+
+    options = {"width": 4, "depth": 2} | ({"norm": "instance"} if network == "convnet" else {})
+    family = {"convnet": convnet, "mlp": mlp}[network]
+    indices = [(dataset.train.labels == c).nonzero()[:, 0] for c in range(3)]
+
+    def real_batch(k, t, c):
+        order = torch.randperm(len(indices[c]), generator=generator(0, "real", k, t, c))[:16]
+        return (dataset.train.images[indices[c][order]].double() / 255 - 0.3) / 0.25
+
+    expected, distances = reference.condense(
+        lambda k: seeded(lambda: family((1, 8, 8), 3, **options), derive_seed(0, "net", k)),
+        real_batch,
+        initial_images(dataset, config),
+        num_classes=3,
+        ipc=ipc,
+        outer=3,
+        inner=3,
+        net_epochs=2,
+        lr_img=config.image_lr,
+        momentum=0.5,
+        lr_net=0.01,
+    )
+    torch.testing.assert_close(images.double(), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(images, initial_images(dataset, config), atol=1e-2)
+    assert [s[:2] for s in seen] == [(i + 1, 9) for i in range(9)]
+    for (_, _, note), distance in zip(seen, distances, strict=True):
+        assert float(note.removeprefix("distance ")) == pytest.approx(distance, abs=2e-3)
+    assert labels.tolist() == [c for c in range(3) for _ in range(ipc)]
+
+
+def test_learned_images_train_better_than_noise():
+    dataset = toy_dataset()
+    config = small(ipc=1, outer_steps=30, inner_steps=1, width=8, batch_real=40)
+    images, labels, _ = gradient_matching(dataset, config, device=CPU)
+    noise = initial_images(dataset, config)
+    val = TrainingImages(dataset.val.images, dataset.val.labels, dataset.normalize)
+
+    def accuracy(data):
+        from nasproxy.config import Recipe
+
+        fits = [
+            train_candidate(
+                lambda: convnet((1, 8, 8), 3, width=8, depth=2),
+                TrainingImages(data, labels, lambda batch: batch),
+                val,
+                Recipe(lr=0.05, epochs=40, schedule="one_cycle"),
+                seed=seed,
+                device=CPU,
+            )
+            for seed in range(3)
+        ]
+        return sum(f.accuracy for f in fits) / 3
+
+    assert accuracy(images) > accuracy(noise) + 0.2
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 8])
+def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, norm, stop_after):
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    dataset, config, path = toy_dataset(), small(norm=norm), tmp_path / "c.checkpoint"
+    whole, _, _ = gradient_matching(dataset, config, device=CPU)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total, note):
+        if done == stop_after + 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        gradient_matching(dataset, config, device=CPU, checkpoint=path, progress=kill)
+    first = []
+    resumed, _, seconds = gradient_matching(
+        dataset, config, device=CPU, checkpoint=path, progress=lambda done, total, note: first.append(done)
+    )
+    assert first[0] == stop_after + 1
+    assert torch.equal(resumed, whole)
+    assert seconds > 0
+
+
+def test_checkpoints_of_other_settings_or_damaged_ones_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    dataset, config, path = toy_dataset(), small(layer_weights=(1.0, 1.0, 0.5)), tmp_path / "c.checkpoint"
+    gradient_matching(dataset, config, device=CPU, checkpoint=path)
+    assert checkpoint_config(path).as_json() == config.as_json()
+    with pytest.raises(NasproxyError, match="belongs to other settings"):
+        gradient_matching(dataset, replace(config, seed=1), device=CPU, checkpoint=path)
+    with pytest.raises(NasproxyError, match="belongs to other settings"):
+        gradient_matching(replace(dataset, fingerprint="0" * 64), config, device=CPU, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(NasproxyError, match="cannot be read"):
+        gradient_matching(dataset, config, device=CPU, checkpoint=path)
+
+
+def test_batch_norm_statistics_are_those_of_the_batch_and_stay():
+    net = seeded(lambda: convnet((1, 8, 8), 3, width=4, depth=1, norm="batch"), 0)
+    images = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    freeze_batch_norm(net, images)
+    features = net[0](images)
+    norm = net[1]
+    torch.testing.assert_close(norm.running_mean, features.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, features.var((0, 2, 3)))
+    before = norm.running_mean.clone()
+    net(images + 1)
+    assert torch.equal(norm.running_mean, before)
+    assert not any(isinstance(layer, nn.BatchNorm2d) and layer.training for layer in net.modules())
+
+
+def test_initial_images():
+    dataset = toy_dataset()
+    noise = initial_images(dataset, small(ipc=40))
+    assert noise.shape == (120, 1, 8, 8)
+    assert abs(noise.mean()) < 0.05
+    assert abs(noise.std() - 1) < 0.05
+    real = initial_images(dataset, small(init="real"))
+    pool = dataset.normalize(dataset.train.images)
+    assert all((pool == image).flatten(1).all(1).any() for image in real)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, -1.0), (1.0,) * 4])
+def test_layer_weights_must_fit_the_net(weights):
+    with pytest.raises(NasproxyError, match="3 numbers"):
+        gradient_matching(toy_dataset(), small(layer_weights=weights), device=CPU)
+
+
+def test_layer_weights_are_used():
+    dataset = toy_dataset()
+    even, _, _ = gradient_matching(dataset, small(), device=CPU)
+    ones, _, _ = gradient_matching(dataset, small(layer_weights=(1.0, 1.0, 1.0)), device=CPU)
+    other, _, _ = gradient_matching(dataset, small(layer_weights=(1.0, 0.0, 3.0)), device=CPU)
+    assert torch.equal(even, ones)
+    assert not torch.equal(even, other)
+
+
+def test_divergence_names_the_step_and_the_way_out():
+    with pytest.raises(NasproxyError, match=r"became nan at outer step 1, matching .*--lr-img \(now 1e\+30\)"):
+        gradient_matching(toy_dataset(), small(lr_img=1e30, distance="mse"), device=CPU)
+
+
+def test_unknown_network_and_impossible_depth_are_named():
+    with pytest.raises(NasproxyError, match="'convne'"):
+        gradient_matching(toy_dataset(), small(network="convne"), device=CPU)
+    with pytest.raises(NasproxyError, match="4 poolings"):
+        gradient_matching(toy_dataset(), small(depth=4), device=CPU)
+
+
+def test_snapshots_come_ten_times_and_at_the_end():
+    seen = []
+    gradient_matching(
+        toy_dataset(),
+        small(outer_steps=25, inner_steps=1, width=4, depth=1, batch_real=4),
+        device=CPU,
+        on_snapshot=lambda outer, images: seen.append((outer, images.shape)),
+    )
+    assert [outer for outer, _ in seen] == [*range(2, 25, 2), 25]
+    assert {shape for _, shape in seen} == {(6, 1, 8, 8)}
+
+
+def test_estimate_grows_with_the_loops():
+    dataset = toy_dataset()
+    short = estimate_seconds(dataset, small(outer_steps=1), CPU)
+    long = estimate_seconds(dataset, small(outer_steps=1000), CPU)
+    assert 0 < short < long

@@ -1,0 +1,209 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from toy import toy_dataset, toy_proxy
+
+from nasproxy.config import SAMPLERS, SearchConfig
+from nasproxy.errors import NasproxyError
+from nasproxy.evaluations import Ledger
+from nasproxy.scores import on_device, proxy_task
+from nasproxy.search import run_lock, run_search
+from nasproxy.spaces import inspect_space, load_space
+
+CPU = torch.device("cpu")
+
+SPACE = """
+name: tiny
+network: convnet
+parameters:
+  width: [4, 8]
+  depth: [1, 2, 4]        # four poolings of 8×8 leave nothing
+  activation: [relu, sigmoid]
+  pooling: [avg]
+"""
+
+
+@pytest.fixture
+def parts(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SPACE)
+    space = load_space(path)
+    dataset = toy_dataset()
+    proxy = toy_proxy(dataset, epochs=2)
+    task = proxy_task(proxy, on_device(dataset, dataset.val, CPU), proxy.recipe, dataset, CPU)
+    return space, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
+
+
+def search(parts, run, **settings):
+    space, task, inspection = parts
+    ledger = Ledger(run / "evaluations.sqlite")
+    try:
+        return run_search(
+            space,
+            task,
+            SearchConfig(**settings),
+            inspection=inspection,
+            run=run,
+            ledger=ledger,
+            device=CPU,
+        )
+    finally:
+        ledger.close()
+
+
+def study_of(run):
+    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.sqlite'}")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_finds_distinct_valid_candidates(parts, tmp_path, sampler):
+    result = search(parts, tmp_path / "run", trials=6, sampler=sampler)
+    assert len(result.ranking) == 6
+    assert len({row.candidate.id for row in result.ranking}) == 6
+    assert all(row.candidate.params["depth"] != 4 for row in result.ranking)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "brute-force"])
+def test_a_small_space_is_exhausted_and_the_search_ends(parts, tmp_path, sampler):
+    result = search(parts, tmp_path / "run", trials=100, sampler=sampler)
+    assert len(result.ranking) == 8
+
+
+def test_ranking_is_by_accuracy_then_loss(parts, tmp_path):
+    result = search(parts, tmp_path / "run", trials=8)
+    keys = [(-row.score.accuracy, row.score.loss) for row in result.ranking]
+    assert keys == sorted(keys)
+    assert sorted(accuracy for _, accuracy in result.history) == sorted(row.score.accuracy for row in result.ranking)
+
+
+def test_trials_is_a_total_and_more_go_on(parts, tmp_path):
+    run = tmp_path / "run"
+    first = search(parts, run, trials=3)
+    count = len(study_of(run).trials)
+    again = search(parts, run, trials=3)
+    assert len(study_of(run).trials) == count
+    assert again == first
+    more = search(parts, run, trials=5)
+    assert len(more.ranking) == 5
+    assert more.history[:3] == first.history
+
+
+def test_a_split_search_proposes_what_an_unsplit_one_does(parts, tmp_path):
+    for trials in (2, 3, 6):
+        search(parts, tmp_path / "split", trials=trials)
+    search(parts, tmp_path / "whole", trials=6)
+    split, whole = ([t.params for t in study_of(tmp_path / name).trials] for name in ("split", "whole"))
+    assert split == whole
+
+
+def test_seeds_are_averaged(parts, tmp_path):
+    result = search(parts, tmp_path / "run", trials=2, seeds=3)
+    assert all(row.score.num_seeds == 3 for row in result.ranking)
+    assert any(row.score.std > 0 for row in result.ranking)
+
+
+def test_invalid_candidates_are_told_as_pruned_and_not_counted(parts, tmp_path):
+    search(parts, tmp_path / "run", trials=8, sampler="brute-force")
+    trials = study_of(tmp_path / "run").trials
+    pruned = [t for t in trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert pruned
+    assert all("pooling" in t.user_attrs["reason"] for t in pruned)
+
+
+def test_failures_have_reasons_and_are_not_repeated(parts, tmp_path, monkeypatch):
+    import nasproxy.evaluations as evaluations
+    from nasproxy.train import Fit
+
+    real, calls = evaluations.train_candidate, []
+
+    def failing(build, *arguments, **named):
+        calls.append(1)
+        if len(calls) % 2:
+            return Fit(None, None, 0.1, "diverged: the training loss became nan")
+        return real(build, *arguments, **named)
+
+    monkeypatch.setattr(evaluations, "train_candidate", failing)
+    result = search(parts, tmp_path / "run", trials=8)
+    assert len(calls) == 8
+    assert len(result.failed) == 4
+    assert all("diverged" in row.score.failure for row in result.failed)
+    assert len(result.ranking) == 4
+
+
+def test_another_space_or_proxy_in_the_same_folder_is_refused(parts, tmp_path):
+    search(parts, tmp_path / "run", trials=1)
+    with pytest.raises(NasproxyError, match="another sampler"):
+        search(parts, tmp_path / "run", trials=1, sampler="random")
+
+
+def test_one_process_per_run(tmp_path):
+    with run_lock(tmp_path / "run"):
+        code = (
+            "import sys; from pathlib import Path; from nasproxy.search import run_lock\n"
+            "with run_lock(Path(sys.argv[1])): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
+    assert other.returncode != 0
+    assert "in use by another nasproxy process" in other.stderr
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[1])
+import test_search as t
+class Folder:
+    pass
+folder = Path(sys.argv[2])
+path = folder / "tiny.yaml"
+path.write_text(t.SPACE)
+space = t.load_space(path)
+dataset = t.toy_dataset()
+proxy = t.toy_proxy(dataset, epochs=2)
+task = t.proxy_task(proxy, t.on_device(dataset, dataset.val, t.CPU), proxy.recipe, dataset, t.CPU)
+parts = space, task, t.inspect_space(space, dataset.input_shape, dataset.num_classes)
+print("ready", flush=True)
+import nasproxy.evaluations as e
+real = e.train_candidate
+def slow(*a, **k):
+    import time
+    result = real(*a, **k)
+    time.sleep(0.3)
+    return result
+e.train_candidate = slow
+t.search(parts, folder / "killed", trials=6)
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_loses_no_finished_trial_and_changes_nothing(parts, tmp_path):
+    """Killed three times in the middle of a candidate, the search ends with the trials of an undisturbed one."""
+    run = tmp_path / "killed"
+    finished = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1.0)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if (run / "study.sqlite").exists():
+            complete = len(study_of(run).get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+            assert complete >= finished
+            finished = complete
+    resumed = search(parts, run, trials=6)
+    whole = search(parts, tmp_path / "whole", trials=6)
+    assert [row.candidate for row in resumed.ranking] == [row.candidate for row in whole.ranking]
+    assert resumed.history == whole.history
+    states = {t.state for t in study_of(run).trials}
+    assert optuna.trial.TrialState.RUNNING not in states

@@ -1,0 +1,161 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from toy import toy_dataset
+
+from nasproxy.config import SCHEDULES, Recipe
+from nasproxy.networks import convnet, seeded
+from nasproxy.train import TrainingImages, evaluate, fit, learning_rate, num_updates, train_candidate
+
+CPU = torch.device("cpu")
+
+
+def data_of(split="train"):
+    dataset = toy_dataset()
+    images = getattr(dataset, split)
+    return TrainingImages(images.images, images.labels, dataset.normalize)
+
+
+def small_net():
+    return convnet((1, 8, 8), 3, width=8, depth=2)
+
+
+def test_learns_the_toy_data():
+    recipe = Recipe(lr=0.05, epochs=10, batch_size=32, schedule="one_cycle", nesterov=True)
+    result = train_candidate(small_net, data_of(), data_of("val"), recipe, seed=0, device=CPU)
+    assert result.failure is None
+    assert result.accuracy > 0.9
+    assert result.loss < 0.5
+    assert result.seconds > 0
+
+
+def test_sgd_equals_the_update_rule_by_hand():
+    """Full batch, step schedule, weight decay, Nesterov momentum, label smoothing: two updates written out."""
+    recipe = Recipe(lr=0.1, epochs=2, batch_size=1000, nesterov=True, schedule="constant", label_smoothing=0.1)
+    data = data_of()
+    net = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 0)
+    weight, bias = (p.detach().double().clone() for p in net.parameters())
+    fit(net, data, recipe, seed=0, device=CPU)
+
+    inputs = data.prepare(data.images).flatten(1).double()
+    target = torch.nn.functional.one_hot(data.labels, 3).double() * 0.9 + 0.1 / 3
+    velocities = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    for _ in range(2):
+        error = (torch.softmax(inputs @ weight.T + bias, 1) - target) / len(inputs)
+        gradients = [error.T @ inputs + 5e-4 * weight, error.sum(0) + 5e-4 * bias]
+        for parameter, velocity, gradient in zip((weight, bias), velocities, gradients, strict=True):
+            velocity.mul_(0.9).add_(gradient)
+            parameter -= 0.1 * (gradient + 0.9 * velocity)
+    torch.testing.assert_close(net[1].weight.double(), weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net[1].bias.double(), bias, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_learning_rates(schedule):
+    recipe = Recipe(lr=0.2, epochs=1, schedule=schedule)
+    rates = [learning_rate(recipe, step, 100) for step in range(100)]
+    assert max(rates) == pytest.approx(0.2)
+    if schedule == "constant":
+        assert set(rates) == {0.2}
+    elif schedule == "step":
+        assert rates[50] == 0.2
+        assert rates[51] == pytest.approx(0.02)
+    else:
+        assert rates.index(max(rates)) == 29
+        assert rates[0] == pytest.approx(0.2 / 30)
+        assert 0 < rates[-1] < 0.01
+        assert rates[29:] == sorted(rates[29:], reverse=True)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4])
+def test_one_cycle_of_very_short_trainings_is_positive(total):
+    recipe = Recipe(lr=0.2, epochs=1, schedule="one_cycle")
+    assert all(0 < learning_rate(recipe, step, total) <= 0.2 for step in range(total))
+
+
+def test_number_of_updates_is_what_happens():
+    data, recipe = data_of(), Recipe(lr=0.1, epochs=3, batch_size=50)
+    seen = []
+    fit(seeded(small_net, 0), data, recipe, seed=0, device=CPU, on_update=lambda done, total: seen.append((done, total)))
+    assert num_updates(recipe, len(data.images)) == 9
+    assert seen == [(i + 1, 9) for i in range(9)]
+
+
+def test_same_seed_same_bits_and_other_seed_other_net():
+    recipe = Recipe(lr=0.05, epochs=2, batch_size=32, augmentation="flip_shift")
+    build = lambda: convnet((1, 8, 8), 3, width=8, depth=1, dropout=0.5)  # noqa: E731
+    results = [train_candidate(build, data_of(), data_of("val"), recipe, seed=seed, device=CPU) for seed in (0, 0, 1)]
+    assert results[0].loss == results[1].loss
+    assert results[0].loss != results[2].loss
+
+
+def test_sorted_sets_are_shuffled_unless_the_recipe_keeps_the_order():
+    dataset = toy_dataset()
+    order = dataset.train.labels.argsort(stable=True)
+    sorted_data = TrainingImages(dataset.train.images[order], dataset.train.labels[order], dataset.normalize)
+    seen = []
+
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, images):
+            seen.append(images.clone())
+            return self.head(images.flatten(1))
+
+    for shuffle in (True, False):
+        seen.clear()
+        fit(seeded(Spy, 0), sorted_data, Recipe(lr=0.1, epochs=1, batch_size=40, shuffle=shuffle), seed=0, device=CPU)
+        in_order = torch.equal(torch.cat(seen), dataset.normalize(sorted_data.images))
+        assert in_order != shuffle
+
+
+def test_evaluate_equals_the_mean_over_single_images():
+    data, net = data_of("val"), seeded(small_net, 0)
+    accuracy, loss = evaluate(net, data, CPU)
+    losses, hits = [], []
+    with torch.no_grad():
+        for image, label in zip(data.images, data.labels, strict=True):
+            logits = net(data.prepare(image[None]))[0].double()
+            losses.append(float(torch.logsumexp(logits, 0) - logits[label]))
+            hits.append(int(logits.argmax() == label))
+    assert accuracy == pytest.approx(sum(hits) / len(hits))
+    assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_divergence_is_a_failure_with_a_reason():
+    recipe = Recipe(lr=1e20, epochs=5, schedule="constant")
+    result = train_candidate(small_net, data_of(), data_of("val"), recipe, seed=0, device=CPU)
+    assert result.accuracy is None
+    assert result.loss is None
+    assert "diverged" in result.failure
+    assert "nan" in result.failure or "inf" in result.failure
+
+
+def test_a_net_that_cannot_run_is_a_failure_with_a_reason():
+    result = train_candidate(
+        lambda: nn.Linear(5, 3), data_of(), data_of("val"), Recipe(lr=0.1, epochs=1), seed=0, device=CPU
+    )
+    assert result.failure.startswith("RuntimeError: ")
+    assert math.isfinite(result.seconds)
+
+
+def test_a_bug_is_raised():
+    def broken():
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        train_candidate(broken, data_of(), data_of("val"), Recipe(lr=0.1, epochs=1), seed=0, device=CPU)
+
+
+def test_soft_labels_train():
+    data = data_of()
+    soft = TrainingImages(data.images, torch.nn.functional.one_hot(data.labels, 3).float(), data.prepare)
+    recipe = Recipe(lr=0.05, epochs=2)
+    hard_net, soft_net = seeded(small_net, 0), seeded(small_net, 0)
+    fit(hard_net, data, recipe, seed=0, device=CPU)
+    fit(soft_net, soft, recipe, seed=0, device=CPU)
+    torch.testing.assert_close(soft_net[0].weight, hard_net[0].weight, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,54 @@
+"""Toy data and sets for the tests: learnable in a second, small enough for a float64 loop."""
+
+import torch
+
+from nasproxy.config import Recipe
+from nasproxy.datasets import Dataset, LabeledImages
+from nasproxy.proxyset import ProxySet
+
+
+def toy_split(num_per_class, seed, *, num_classes=3, shape=(1, 8, 8)):
+    """Class c: a bright horizontal bar at row 2c + 1 under noise."""
+    stream = torch.Generator().manual_seed(seed)
+    n = num_classes * num_per_class
+    labels = torch.arange(n) % num_classes
+    images = torch.randint(0, 120, (n, *shape), generator=stream)
+    for i, label in enumerate(labels.tolist()):
+        images[i, :, 2 * label + 1, :] += 120
+    return LabeledImages(images.to(torch.uint8), labels)
+
+
+def toy_dataset(*, num_per_class=40, num_classes=3, shape=(1, 8, 8)):
+    options = {"num_classes": num_classes, "shape": shape}
+    channels = shape[0]
+    return Dataset(
+        name="toy",
+        train=toy_split(num_per_class, 0, **options),
+        val=toy_split(20, 1, **options),
+        test=toy_split(20, 2, **options),
+        class_names=tuple(f"bar {c}" for c in range(num_classes)),
+        mean=(0.3,) * channels,
+        std=(0.25,) * channels,
+        fingerprint="f" * 64,
+        flip=False,
+    )
+
+
+def toy_proxy(dataset=None, *, ipc=2, epochs=5, seed=0):
+    dataset = dataset or toy_dataset()
+    n = dataset.num_classes * ipc
+    labels = torch.arange(dataset.num_classes).repeat_interleave(ipc)
+    index = torch.cat([(dataset.train.labels == c).nonzero()[:ipc, 0] for c in range(dataset.num_classes)])
+    return ProxySet(
+        images=dataset.normalize(dataset.train.images[index]).reshape(1, n, *dataset.input_shape),
+        labels=labels[None],
+        recipe=Recipe(lr=0.05, epochs=epochs, schedule="one_cycle", nesterov=True),
+        mean=dataset.mean,
+        std=dataset.std,
+        class_names=dataset.class_names,
+        provenance={
+            "dataset": {"name": "toy", "fingerprint": dataset.fingerprint, "input_shape": [1, 8, 8], "num_train": 120},
+            "config": {"method": "random", "ipc": ipc, "recipe": "one_cycle", "seed": seed},
+        },
+        record={"seconds": 0.1, "hardware": "test", "versions": {}, "source": {"spec": "toy"}},
+    )
