@@ -104,13 +104,8 @@ class SpaceInspection:
         """Lines for a person: how many candidates can be used, their sizes, and every reason with its count."""
         size, tried = self.space.size(), len(self.valid) + self.num_invalid
         number = "infinitely many" if size is None else f"{size:,}"
-        if not self.complete:
-            first = f"{number} candidates; of {tried:,} random ones {len(self.valid):,} can be used"
-        elif size == tried:
-            first = f"{number} candidates, {len(self.valid):,} can be used"
-        else:
-            first = f"{number} candidates, {tried:,} distinct architectures, {len(self.valid):,} can be used"
-        lines = [f"{self.space.name}: {first}"]
+        which = "" if self.complete else f" of {tried:,} random ones"
+        lines = [f"{self.space.name}: {number} candidates,{which} {len(self.valid):,} can be used"]
         if self.params_range and self.flops_range:
             (few, most), (low, high) = self.params_range, self.flops_range
             lines.append(f"{few:,} to {most:,} parameters, {low / 1e6:,.2f} to {high / 1e6:,.2f} MFLOPs per image")

@@ -73,6 +73,8 @@ class _Reader:
             self.mistake(node, f"{what} must name at least one parameter, but it is empty.")
         found: dict[str, tuple[Any, Any]] = {}
         for key_node, value_node in node.value:
+            if value_node.value == "":  # an empty node lies where the next token starts, maybe lines further down
+                value_node.start_mark = key_node.start_mark
             if key_node.tag != f"{TAG}str":
                 self.mistake(key_node, f"Keys of {what} must be text, but got {_node_kind(key_node)}.")
             elif key_node.value in found:
@@ -394,14 +396,15 @@ def _read_network(
     if not file_name or not function:
         reader.mistake(node, f"{unknown('network', network, NETWORKS)} Or name your own function: file.py:function.")
         return None, "", None
-    file = (folder / file_name).resolve()
+    file = folder / file_name
     if not file.is_file():
         reader.mistake(node, f"The network's file '{file_name}' is not in '{folder}': paths are relative to the space.")
         return None, "", None
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     try:
+        file = file.resolve()
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         return file, sha256, user_function(file, function, sha256)
-    except NasproxyError as error:
+    except (NasproxyError, OSError) as error:
         reader.mistake(node, f"The network '{network}' cannot be used: {error}")
         return None, "", None
 

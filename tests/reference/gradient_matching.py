@@ -105,7 +105,7 @@ def condense(make_net, real_batch, images, *, num_classes, ipc, outer, inner, ne
                     for row_a, row_b in zip(a.flatten(1), b.flatten(1), strict=True):
                         distance = distance + 1 - (row_a @ row_b) / (row_a.norm() * row_b.norm() + EPSILON)
                 (step[own],) = torch.autograd.grad(distance, leaf)
-                total += float(distance)
+                total += distance.item()
             distances.append(total)
             velocity = momentum * velocity + step
             images = images - lr_img * velocity
