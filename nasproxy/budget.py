@@ -12,6 +12,7 @@ import torch
 from nasproxy.condense.gradient_matching import estimate_seconds
 from nasproxy.config import (
     BUDGETS,
+    FULL_RECIPE,
     TIME_LIMIT_SECONDS,
     Budget,
     CondenseConfig,
@@ -24,9 +25,8 @@ from nasproxy.datasets import Dataset
 from nasproxy.errors import unknown
 from nasproxy.evaluations import TrainingTask
 from nasproxy.networks import seeded
-from nasproxy.scores import full_recipe
-from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
-from nasproxy.train import TrainingImages, fit, num_updates
+from nasproxy.spaces import SearchSpace, SpaceInspection
+from nasproxy.train import TrainingImages, fit
 
 # From the most faithful to the cheapest.
 ORDER = ("paper", "standard", "quick")
@@ -140,38 +140,32 @@ def plan_build(
     return BuildPlan(config, name, seconds, why, omissions(config))
 
 
-class _Timings:
-    """Seconds per training image as a function of a candidate's FLOPs, from a handful of timed candidates."""
+NUM_TIMED = 5
 
-    NUM_TIMED = 5
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        inspection: SpaceInspection,
-        dataset: Dataset,
-        batch: int,
-        device: torch.device,
-    ) -> None:
-        pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
-        where = np.linspace(0.05, 0.95, self.NUM_TIMED) * (len(pool) - 1)
-        chosen: list[Candidate] = [pool[round(index)] for index in where]
-        images = torch.zeros((batch, *dataset.input_shape))
-        labels = torch.arange(batch) % dataset.num_classes
-        data = TrainingImages(images.to(device), labels.to(device), lambda rows: rows)
-        flops, seconds = [], []
-        for candidate in chosen:
-            net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, dataset.num_classes), 0)
-            net = net.to(device)
-            elapsed = 0.0
-            for epochs in (1, 2):  # the first warms up
-                start = time.perf_counter()
-                fit(net, data, Recipe(lr=1e-3, epochs=epochs, batch_size=batch), seed=0, device=device).item()
-                elapsed = (time.perf_counter() - start) / epochs
-            flops.append(inspection.counts(candidate).flops)
-            seconds.append(elapsed / batch)
-        per_candidate = np.interp([inspection.counts(candidate).flops for candidate in pool], flops, seconds)
-        self.per_image = float(per_candidate.mean())
+def _seconds_per_image(
+    space: SearchSpace, inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device
+) -> float:
+    """Mean seconds per training image over the space, from ``NUM_TIMED`` candidates across its range of FLOPs."""
+    pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
+    labels = torch.arange(batch) % dataset.num_classes
+    data = TrainingImages(
+        torch.zeros((batch, *dataset.input_shape), device=device), labels.to(device), lambda images: images
+    )
+    flops, seconds = [], []
+    for place in np.linspace(0.05, 0.95, NUM_TIMED) * (len(pool) - 1):
+        candidate = pool[round(place)]
+        net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, dataset.num_classes), 0)
+        net = net.to(device)
+        elapsed = 0.0
+        for epochs in (1, 2):  # the first warms up
+            start = time.perf_counter()
+            fit(net, data, Recipe(lr=1e-3, epochs=epochs, batch_size=batch), seed=0, device=device).item()
+            elapsed = (time.perf_counter() - start) / epochs
+        flops.append(inspection.counts(candidate).flops)
+        seconds.append(elapsed / batch)
+    per_candidate = np.interp([inspection.counts(candidate).flops for candidate in pool], flops, seconds)
+    return float(per_candidate.mean())
 
 
 # A forward pass costs about a third of a training step on the same images.
@@ -197,8 +191,8 @@ def plan_search(
     "quick" is too slow here and the number of trials was left open, fewer trials are used.
     """
     limit = time_limit(device)
-    small = _Timings(space, inspection, dataset, len(task.train.images), device).per_image
-    large = _Timings(space, inspection, dataset, min(128, len(dataset.train)), device).per_image
+    small = _seconds_per_image(space, inspection, dataset, len(task.train.images), device)
+    large = _seconds_per_image(space, inspection, dataset, min(FULL_RECIPE.batch_size, len(dataset.train)), device)
     evaluation = len(dataset.val) * large * FORWARD_SHARE
 
     def proxy_seconds(search: SearchConfig) -> float:

@@ -88,7 +88,7 @@ def freeze_batch_norm(net: nn.Module, images: Tensor) -> None:
 
 def train_net(net: nn.Module, images: Tensor, labels: Tensor, config: CondenseConfig, *stream: int | str) -> None:
     """ς_θ epochs of plain SGD on the synthetic set, in batches of ``batch_net``, shuffled when there are several."""
-    optimizer = torch.optim.SGD(net.parameters(), lr=config.lr_net)
+    parameters = list(net.parameters())
     n = len(images)
     for epoch in range(config.loops[1]):
         if n <= config.batch_net:
@@ -97,9 +97,10 @@ def train_net(net: nn.Module, images: Tensor, labels: Tensor, config: CondenseCo
             order = torch.randperm(n, generator=generator(*stream, epoch)).to(images.device)
             batches = order.split(config.batch_net)
         for index in batches:
-            optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(net(images[index]), labels[index]).backward()
-            optimizer.step()
+            gradients = torch.autograd.grad(functional.cross_entropy(net(images[index]), labels[index]), parameters)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.sub_(gradient, alpha=config.lr_net)
 
 
 def initial_images(dataset: Dataset, config: CondenseConfig) -> Tensor:

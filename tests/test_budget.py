@@ -1,0 +1,121 @@
+import pytest
+import torch
+from toy import toy_dataset, toy_proxy
+
+from nasproxy import budget
+from nasproxy.budget import condense_config, duration, plan_build, plan_search
+from nasproxy.config import BUDGETS
+from nasproxy.errors import NasproxyError
+from nasproxy.scores import on_device, proxy_task
+from nasproxy.spaces import inspect_space, load_space
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h"), (200_000, "2.3 days")]
+)
+def test_durations_read_well(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_persons_values_hold_in_every_budget():
+    for values in BUDGETS.values():
+        config = condense_config(values, {"width": 7, "net_steps": 3, "ipc": 2})
+        assert (config.width, config.net_steps, config.ipc) == (7, 3, 2)
+        assert condense_config(values, {}).width == values.width
+
+
+def test_paper_is_the_published_protocol():
+    config = condense_config(BUDGETS["paper"], {})
+    assert (config.outer_steps, config.loops, config.width, config.batch_real) == (1000, (10, 50), 128, 256)
+    assert budget.omissions(config) == ""
+
+
+def test_no_budget_trains_the_net_more_than_the_paper_does():
+    for values in BUDGETS.values():
+        assert condense_config(values, {"ipc": 1}).loops == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")]
+)
+def test_the_largest_budget_that_fits_is_chosen(monkeypatch, speed, name):
+    """Seconds as if every net and channel cost ``speed``."""
+    monkeypatch.setattr(budget, "estimate_seconds", lambda d, c, device: speed * c.outer_steps * c.width / 1000)
+    limit = budget.time_limit(CPU)
+    plan = plan_build(toy_dataset(), {}, budget=None, device=CPU)
+    assert plan.budget == name
+    assert plan.seconds <= limit
+    assert bool(plan.leaves_out) == (name != "paper")
+    assert ("would take" in plan.why) == (name != "paper")
+
+
+def test_quick_is_cut_when_even_it_is_too_slow(monkeypatch):
+    monkeypatch.setattr(budget, "estimate_seconds", lambda d, c, device: 3600.0 * c.outer_steps)
+    plan = plan_build(toy_dataset(), {}, budget=None, device=CPU)
+    assert plan.config.outer_steps == 1
+    assert "cut to 1 nets" in plan.why
+    asked = plan_build(toy_dataset(), {"outer_steps": 9}, budget=None, device=CPU)
+    assert asked.config.outer_steps == 9
+    assert plan_build(toy_dataset(), {}, budget="paper", device=CPU).config.outer_steps == 1000
+
+
+def test_unknown_budget_is_named():
+    with pytest.raises(NasproxyError, match="'qick'. Did you mean 'quick'"):
+        plan_build(toy_dataset(), {}, budget="qick", device=CPU)
+
+
+@pytest.fixture
+def parts():
+    dataset = toy_dataset()
+    space = load_space("convnet_small")
+    inspection = inspect_space(space, dataset.input_shape, dataset.num_classes)
+    proxy = toy_proxy(dataset)
+    task = proxy_task(proxy, on_device(dataset, dataset.val, CPU), proxy.recipe, dataset, CPU)
+    return space, inspection, dataset, task
+
+
+def plan(parts, limit, monkeypatch, *, search=None, validate=None, name=None, validation=True):
+    monkeypatch.setattr(budget, "time_limit", lambda device: limit)
+    monkeypatch.setattr(budget, "_seconds_per_image", lambda *a: 1e-3)
+    return plan_search(
+        *parts, search or {}, validate or {}, budget=name, validation=validation, truth=False, device=CPU
+    )
+
+
+def test_search_budgets(parts, monkeypatch):
+    generous = plan(parts, 1e9, monkeypatch)
+    assert generous.budget == "paper"
+    assert generous.search.trials == 360  # no more than can be built
+    tight = plan(parts, 1.0, monkeypatch)
+    assert tight.budget == "quick"
+    assert tight.search.trials == budget.MIN_TRIALS
+    assert "cut to 10 trials" in tight.why
+    assert "10 of 360 candidates" in tight.leaves_out
+    kept = plan(parts, 1.0, monkeypatch, search={"trials": 25}, validate={"sample": 3})
+    assert (kept.search.trials, kept.validate.sample) == (25, 3)
+    asked = plan(parts, 1.0, monkeypatch, name="standard")
+    assert (asked.budget, asked.search.trials) == ("standard", 100)
+    assert plan(parts, 1.0, monkeypatch, validation=False, name="quick").seconds < plan(
+        parts, 1.0, monkeypatch, name="quick"
+    ).seconds
+
+
+def test_timings_are_of_the_right_order(parts):
+    """What five timed candidates predict for a training, against that training: within a factor of five."""
+    import time
+
+    from nasproxy.networks import seeded
+    from nasproxy.train import fit
+
+    space, inspection, dataset, task = parts
+    predicted = budget._seconds_per_image(space, inspection, dataset, 6, CPU)
+    elapsed = []
+    for candidate in inspection.valid[::40]:
+        net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, 3), 0)
+        start = time.perf_counter()
+        fit(net, task.train, task.recipe, seed=0, device=CPU)
+        elapsed.append((time.perf_counter() - start) / (task.recipe.epochs * 6))
+    mean = sum(elapsed) / len(elapsed)
+    assert predicted / 5 < mean < predicted * 5

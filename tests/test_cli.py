@@ -1,0 +1,277 @@
+"""The command line as a person meets it: in a folder of their own, through the console script's entry point."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nasproxy.proxyset import load_proxy
+
+FAST_BUILD = ["--outer-steps", "2", "--inner-steps", "1", "--width", "4", "--batch-real", "8", "--ipc", "1"]
+FAST_SEARCH = ["--trials", "4", "--epochs", "3", "--sample", "5", "--top", "2", "--full-epochs", "1", "--full-images", "200"]
+
+
+def nasproxy(folder, *arguments, code=0, env=None):
+    """Runs a command in ``folder``; returns what it printed. A traceback is never an answer."""
+    result = subprocess.run(
+        [sys.executable, "-m", "nasproxy.cli", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NASPROXY_CACHE_DIR": str(folder / "cache")} | (env or {}),
+    )
+    text = result.stdout + result.stderr
+    assert "Traceback" not in text, text
+    assert result.returncode == code, text
+    return text
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """A folder in which the whole road was walked once."""
+    folder = tmp_path_factory.mktemp("road")
+    built = nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
+    searched = nasproxy(folder, "search", "--space", "convnet_small.yaml", *FAST_SEARCH)
+    (run,) = (folder / "reports").iterdir()
+    return folder, run, built, searched
+
+
+def test_build_says_what_it_does_and_writes_the_set(road):
+    folder, _, built, _ = road
+    assert re.search(r"^device +CPU", built, re.MULTILINE)
+    assert re.search(r"^data +digits: .* train, .* validation, .* test images of 1×8×8, 10 classes", built, re.MULTILINE)
+    assert "instead of 1000 fresh nets" in built
+    (path,) = (folder / "proxies").glob("*.safetensors")
+    proxy = load_proxy(path)
+    assert proxy.images.shape == (1, 10, 1, 8, 8)
+    assert proxy.provenance["config"]["outer_steps"] == 2
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert list(path.with_suffix("").glob("net-*.png"))
+    assert not path.with_suffix(".checkpoint").exists()
+
+
+def test_building_again_is_done_at_once(road):
+    folder = road[0]
+    before = {path: path.read_bytes() for path in (folder / "proxies").glob("*.safetensors")}
+    assert "is built already" in nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
+    assert {path: path.read_bytes() for path in (folder / "proxies").glob("*.safetensors")} == before
+
+
+def test_search_takes_the_newest_proxy_and_walks_on_to_the_report(road):
+    _, run, _, searched = road
+    assert "the newest one" in searched
+    assert "72 cannot" in searched  # four poolings of 8×8
+    assert f"report    {Path('reports') / run.name / 'report.html'}" in searched
+    page = (run / "report.html").read_text()
+    assert "Spearman" in page
+    assert {path.name for path in run.iterdir()} >= {
+        "run.json",
+        "study.sqlite",
+        "evaluations.sqlite",
+        "proxy.safetensors",
+        "report.json",
+        "report.html",
+    }
+    report = json.loads((run / "report.json").read_text())
+    assert [s["name"] for s in report["scores"]] == ["proxy", "random_subset", "params", "flops"]
+    assert all(s["agreement"]["n"] == 5 for s in report["scores"])
+    assert sum(row["group"] == "sample" for row in report["candidates"]) == 5
+    assert sum(row["group"] == "top" for row in report["candidates"]) == 2
+    assert report["pick_test_accuracy"] is not None
+
+
+def test_the_same_search_again_trains_nothing(road):
+    folder, run, _, _ = road
+    before = json.loads((run / "report.json").read_text())
+    again = nasproxy(folder, "search", "--space", "convnet_small.yaml", *FAST_SEARCH)
+    assert "resume" in again
+    after = json.loads((run / "report.json").read_text())
+    assert {**before, "created": ""} == {**after, "created": ""}
+
+
+def test_a_larger_sample_goes_on_from_the_smaller(road):
+    folder, run, _, _ = road
+    small = json.loads((run / "report.json").read_text())
+    nasproxy(folder, "validate", run, "--sample", 7)
+    large = json.loads((run / "report.json").read_text())
+
+    def sample(report):
+        return {row["id"]: row for row in report["candidates"] if row["group"] == "sample"}
+
+    assert len(sample(large)) == 7
+    assert sample(small).items() <= sample(large).items()
+    nasproxy(folder, "validate", run, "--sample", 5)  # as the other tests expect it
+
+
+def test_report_writes_the_same_page_again(road, tmp_path):
+    folder, run, _, _ = road
+    text = nasproxy(folder, "report", run, "--out", tmp_path / "copy.html")
+    assert "copy.html" in text
+    assert (tmp_path / "copy.html").read_text() == (run / "report.html").read_text()
+
+
+def test_check_and_list(road):
+    folder = road[0]
+    (proxy,) = (folder / "proxies").glob("*.safetensors")
+    assert "is intact" in nasproxy(folder, "check", proxy)
+    assert "it was built from this digits" in nasproxy(folder, "check", proxy, "--dataset", "digits")
+    text = nasproxy(folder, "check", "convnet_small", "--dataset", "digits")
+    assert "360 can be used" in text
+    listed = nasproxy(folder, "list")
+    for name in ("digits", "cifar10", "svhn", "gradient_matching", "random", "convnet_space", "params", "mlp"):
+        assert re.search(rf"^  {name}\b", listed, re.MULTILINE), name
+
+
+def test_truth_from_a_table_trains_nothing_on_the_full_data(road, tmp_path):
+    folder = road[0]
+    table = tmp_path / "truth.csv"
+    rows = ["width,depth,activation,norm,pooling,accuracy"]
+    for width in (8, 16, 32):
+        for depth in (1, 2, 3):
+            rows += [f"{width},{depth},relu,{norm},avg,{0.5 + width / 100 + depth / 50}" for norm in ("none", "batch")]
+    table.write_text("\n".join(rows))
+    text = nasproxy(
+        folder, "search", "--space", "convnet_small", "--trials", 3, "--epochs", 3, "--truth", table,
+        "--sample", 6, "--seed", 1, "--out", tmp_path / "run",
+    )  # fmt: skip
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert "truth.csv" in report["truth_note"]
+    assert sum(row["group"] == "sample" for row in report["candidates"]) == 6
+    assert report["pick_test_accuracy"] is None
+    assert "Full training" not in text
+
+
+@pytest.mark.slow
+def test_a_killed_build_resumes_to_the_same_bits(tmp_path):
+    """kill −9 in the middle; a checkpoint after every matching, so that there is one."""
+    arguments = ["build-proxy", "--ipc", "2", "--outer-steps", "6", "--inner-steps", "4", "--net-steps", "2"]
+    arguments += ["--width", "16", "--batch-real", "64", "--budget", "quick"]
+    code = (
+        "import sys, importlib; m = importlib.import_module('nasproxy.condense.gradient_matching')\n"
+        "m.CHECKPOINT_SECONDS = 0.0\nfrom nasproxy.cli import main\nsys.argv = ['nasproxy', *sys.argv[1:]]\nmain()"
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    nasproxy(whole, *arguments)
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((killed / "proxies").glob("*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((killed / "proxies").glob("*.safetensors")), "it finished before it was killed"
+    text = nasproxy(killed, *arguments)
+    assert "resume" in text
+    (a,), (b,) = ((folder / "proxies").glob("*.safetensors") for folder in (whole, killed))
+    assert a.name == b.name
+    assert load_proxy(a).content_id == load_proxy(b).content_id
+
+
+BAD = [
+    (["build-proxy", "--dataset", "cifar11"], "cifar11"),
+    (["build-proxy", "--dataset", "cifar10", "--offline", "--data-dir", "nowhere"], "cifar10"),
+    (["build-proxy", "--dataset", "./absent"], "absent"),
+    (["build-proxy", "--method", "gradient"], "'gradient'"),
+    (["build-proxy", "--method", "random", "--ipc", "1000"], "ipc=1000"),
+    (["build-proxy", "--ipc", "0"], "ipc=0"),
+    (["build-proxy", "--budget", "huge"], "'huge'"),
+    (["build-proxy", "--init", "nois"], "'nois'. Did you mean 'noise'?"),
+    (["build-proxy", "--layer-weights", "1,a"], "'1,a'"),
+    (["build-proxy", "--layer-weights", "1,2"], "[1.0, 2.0]"),
+    (["build-proxy", "--device", "tpu"], "'tpu'"),
+    (["build-proxy", "--depth", "4", "--width", "4"], "4 poolings"),
+    (["build-proxy", "--network", "resnet99"], "'resnet99'"),
+    (["build-proxy", "--out", "proxy.pt", "--method", "random"], "proxy.pt"),
+    (["search", "--space", "convnet_space.yaml", "--proxy", "gone.safetensors"], "gone.safetensors"),
+    (["search", "--space", "convnet_spac"], "convnet_space"),
+    (["search", "--space", "convnet_small", "--sampler", "tpu"], "'tpu'. Did you mean 'tpe'?"),
+    (["search", "--space", "convnet_small", "--trials", "0"], "trials=0"),
+    (["search", "--space", "convnet_small", "--truth", "gone.csv"], "gone.csv"),
+    (["search", "--space", "convnet_small", "--dataset", "digitss"], "digitss"),
+    (["validate", "nowhere"], "nowhere"),
+    (["report", "nowhere"], "nowhere"),
+    (["check", "gone.yaml"], "gone.yaml"),
+    (["check", "gone.safetensors"], "gone.safetensors"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_gets_one_sentence_and_exit_code_2(road, arguments, message):
+    text = nasproxy(road[0], *arguments, code=2)
+    (line,) = [line for line in text.splitlines() if line.startswith("nasproxy: ")]
+    assert message in line
+
+
+def test_without_a_proxy_or_a_run_the_command_to_run_is_named(tmp_path):
+    assert "nasproxy build-proxy" in nasproxy(tmp_path, "search", "--space", "convnet_small", code=2)
+    for command in ("validate", "report"):
+        assert "nasproxy search" in nasproxy(tmp_path, command, code=2)
+
+
+def test_unknown_options_are_usage_errors(tmp_path):
+    assert "--outersteps" in nasproxy(tmp_path, "build-proxy", "--outersteps", "3", code=2)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "nasproxy.cli", "check", "gone.yaml", "--debug"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
+def test_damaged_proxy_files_are_refused(road, tmp_path, damage):
+    (good,) = (road[0] / "proxies").glob("*.safetensors")
+    path = tmp_path / "bad.safetensors"
+    data = bytearray(good.read_bytes())
+    if damage == "truncated":
+        path.write_bytes(data[:-7])
+    elif damage == "flipped":
+        data[-100] ^= 4
+        path.write_bytes(data)
+    else:
+        save_file({"weight": torch.zeros(3)}, path)
+    for command in (["check", path], ["search", "--space", "convnet_small", "--proxy", path]):
+        text = nasproxy(tmp_path, *command, code=2)
+        assert "bad.safetensors" in text
+
+
+def test_a_proxy_of_other_data_is_refused(road, tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 100), ("test", 20)):
+        arrays[f"{split}_images"] = rng.integers(0, 255, (n, 8, 8), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n) % 10
+    np.savez(tmp_path / "other.npz", **arrays)
+    (proxy,) = (road[0] / "proxies").glob("*.safetensors")
+    arguments = ["search", "--space", "convnet_small", "--proxy", proxy, "--dataset", tmp_path / "other.npz"]
+    assert "must come from the data it is used with" in nasproxy(tmp_path, *arguments, code=2)
+
+
+def test_a_changed_space_is_not_mixed_into_a_run(road, tmp_path):
+    folder = road[0]
+    space = tmp_path / "s.yaml"
+    space.write_text("name: s\nnetwork: convnet\nparameters:\n  width: [4, 8]\n  depth: [1, 2]\n")
+    arguments = ["search", "--space", space, "--trials", "2", "--epochs", "2", "--no-validate", "--out", tmp_path / "run"]
+    nasproxy(folder, *arguments)
+    space.write_text(space.read_text().replace("[4, 8]", "[4, 8, 16]"))
+    assert "another space" in nasproxy(folder, *arguments, code=2)
+    assert "was changed since" in nasproxy(folder, "validate", tmp_path / "run", code=2)
+
+
+def test_a_space_none_of_whose_candidates_fits_is_refused(road, tmp_path):
+    space = tmp_path / "s.yaml"
+    space.write_text("name: s\nnetwork: convnet\nparameters:\n  depth: [4, 5]\n  width: [4]\n")
+    assert "No candidate of space 's'" in nasproxy(road[0], "search", "--space", space, code=2)

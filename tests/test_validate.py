@@ -1,0 +1,235 @@
+import numpy as np
+import pytest
+import torch
+from toy import toy_dataset, toy_proxy
+
+from nasproxy.config import SearchConfig, ValidateConfig
+from nasproxy.correlation import lexicographic_ranks, spearman
+from nasproxy.errors import NasproxyError
+from nasproxy.evaluations import Ledger
+from nasproxy.scores import on_device, proxy_task
+from nasproxy.search import SearchResult, run_search
+from nasproxy.spaces import inspect_space, load_space
+from nasproxy.validate import load_truth, uniform_sample, validate
+
+CPU = torch.device("cpu")
+
+SPACE = """
+name: tiny
+network: convnet
+parameters:
+  width: [4, 8]
+  depth: [1, 2]
+  activation: [relu, sigmoid]
+  norm: [none, batch]
+"""
+
+
+@pytest.fixture
+def parts(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SPACE)
+    space = load_space(path)
+    dataset = toy_dataset()
+    proxy = toy_proxy(dataset, epochs=3)
+    task = proxy_task(proxy, on_device(dataset, dataset.val, CPU), proxy.recipe, dataset, CPU)
+    return space, dataset, proxy, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
+
+
+def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
+    space, dataset, proxy, task, inspection = parts
+    search_config = SearchConfig(trials=trials)
+    ledger = Ledger(folder / "evaluations.sqlite")
+    try:
+        result = run_search(
+            space, task, search_config, inspection=inspection, run=folder, ledger=ledger, device=CPU
+        )
+        return validate(
+            space,
+            proxy,
+            dataset,
+            task,
+            result,
+            search_config=search_config,
+            config=ValidateConfig(**({"sample": 6, "top": 2, "epochs": 1, "k": 2} | settings)),
+            inspection=inspection,
+            ledger=ledger,
+            choice=cpu,
+            truth=truth,
+        )
+    finally:
+        ledger.close()
+
+
+def test_sample_is_uniform_distinct_and_nested(parts):
+    inspection = parts[4]
+    counts = dict.fromkeys((c.id for c in inspection.valid), 0)
+    for seed in range(600):
+        small, large = (uniform_sample(inspection, size, seed) for size in (3, 5))
+        assert large[:3] == small
+        assert len({c.id for c in large}) == 5
+        for candidate in small:
+            counts[candidate.id] += 1
+    # 600 × 3 / 16 = 112.5 each, standard deviation 9.6
+    assert min(counts.values()) > 70
+    assert max(counts.values()) < 155
+    assert len(uniform_sample(inspection, 100, 0)) == 16
+
+
+def test_continuous_spaces_are_sampled_too(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("name: c\nnetwork: convnet\nparameters:\n  dropout: {range: [0.0, 0.5]}\n  width: [4]\n  depth: [1]\n")
+    inspection = inspect_space(load_space(path), (1, 8, 8), 3, sample=5)
+    small, large = (uniform_sample(inspection, size, 0) for size in (3, 6))
+    assert len({c.id for c in large}) == 6
+    assert large[:3] == small
+
+
+def test_numbers_follow_from_the_rows(parts, tmp_path, cpu):
+    report = run(parts, tmp_path / "run", cpu)
+    sample = [row for row in report.candidates if row.group == "sample"]
+    top = [row for row in report.candidates if row.group == "top"]
+    assert (len(sample), len(top)) == (6, 2)
+    assert report.num_invalid == 0
+    truth = np.array([row.truth for row in sample])
+    by_name = {score.name: score for score in report.scores}
+    assert list(by_name) == ["proxy", "random_subset", "params", "flops"]
+    for name in ("params", "flops"):
+        column = np.array([row.scores[name] for row in sample])
+        assert by_name[name].agreement.spearman.value == pytest.approx(float(spearman(column, truth)))
+        assert by_name[name].agreement.n == 6
+    assert report.pick.truth == max(row.truth for row in top)
+    assert 0 <= report.pick_test_accuracy <= 1
+    assert report.difference.n == 6
+    assert all(set(row.scores) == {"proxy", "random_subset", "params", "flops"} for row in sample)
+    assert {cost.what for cost in report.costs} >= {"Building the proxy set", "Search"}
+
+
+def test_proxy_column_ranks_by_accuracy_with_the_loss_breaking_ties(parts, tmp_path, cpu):
+    report = run(parts, tmp_path / "run", cpu)
+    ledger = Ledger(tmp_path / "run" / "evaluations.sqlite")
+    sample = [row for row in report.candidates if row.group == "sample"]
+    rows = [ledger.get(row.id, "proxy", parts[3].setting, 0) for row in sample]
+    ledger.close()
+    ranks = lexicographic_ranks(np.array([r.accuracy for r in rows]), -np.array([r.loss for r in rows]))
+    truth = np.array([row.truth for row in sample])
+    assert report.scores[0].agreement.spearman.value == pytest.approx(float(spearman(ranks, truth)))
+
+
+def test_what_is_trained_is_kept(parts, tmp_path, cpu, monkeypatch):
+    first = run(parts, tmp_path / "run", cpu)
+    monkeypatch.setattr("nasproxy.evaluations.train_candidate", lambda *a, **k: pytest.fail("trained again"))
+    again = run(parts, tmp_path / "run", cpu)
+    assert again.scores == first.scores
+    assert again.candidates == first.candidates
+
+
+def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypatch):
+    import nasproxy.evaluations as evaluations
+    from nasproxy.train import Fit
+
+    real = evaluations.train_candidate
+
+    def failing(build, train, *arguments, **named):
+        if len(train.images) == 120 and build()[0].out_channels == 4:  # full training of the narrow ones
+            return Fit(None, None, 0.1, "diverged: the training loss became nan")
+        return real(build, train, *arguments, **named)
+
+    monkeypatch.setattr(evaluations, "train_candidate", failing)
+    with torch.random.fork_rng():
+        report = run(parts, tmp_path / "run", cpu, sample=12)
+    narrow = [row for row in report.candidates if row.params["width"] == 4]
+    assert narrow
+    assert all(row.truth is None for row in narrow)
+    failed = {failure.candidate for failure in report.failures}
+    assert failed == {row.id for row in narrow}
+    assert all("nan" in failure.reason for failure in report.failures)
+    sample = [row for row in report.candidates if row.group == "sample" and row.truth is not None]
+    assert {score.agreement.n for score in report.scores} == {len(sample)}
+
+
+def test_without_candidates_everything_is_undefined_in_words(parts, tmp_path, cpu):
+    report = run(parts, tmp_path / "run", cpu, sample=0, top=0)
+    assert all(score.agreement.spearman.value is None for score in report.scores)
+    assert all(score.agreement.spearman.undefined for score in report.scores)
+    assert report.pick is not None
+    assert report.pick.truth is None
+    assert report.pick_test_accuracy is None
+
+
+def test_too_few_real_images_for_the_baseline_is_said(parts, tmp_path, cpu):
+    from dataclasses import replace
+
+    space, dataset, proxy, task, inspection = parts
+    many = replace(proxy, provenance=proxy.provenance | {"config": proxy.provenance["config"] | {"ipc": 41}})
+    report = run((space, dataset, many, task, inspection), tmp_path / "run", cpu)
+    assert report.difference is None
+    assert any("40 training images and ipc=41" in note for note in report.notes)
+    assert [score.name for score in report.scores] == ["proxy", "params", "flops"]
+
+
+def table(tmp_path, text):
+    path = tmp_path / "truth.csv"
+    path.write_text(text)
+    return path
+
+
+def test_truth_from_a_table(parts, tmp_path, cpu):
+    lines = ["width,depth,activation,norm,accuracy,more"]
+    for i, candidate in enumerate(parts[0].enumerate()):
+        if i % 2:
+            lines.append(",".join(map(str, candidate.params.values())) + f",{i / 100},x")
+    truth = load_truth(table(tmp_path, "\n".join(lines)), parts[0])
+    assert len(truth.accuracy) == 8
+    report = run(parts, tmp_path / "run", cpu, truth=truth, trials=16, sample=20, top=3)
+    sample = [row for row in report.candidates if row.group == "sample"]
+    assert len(sample) == 8
+    assert all(row.truth == truth.accuracy[row.id] for row in sample)
+    assert sum(row.group == "top" for row in report.candidates) == 3
+    assert "truth.csv" in report.truth_note
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("width,depth,accuracy\n", "lacks activation, norm"),
+        ("width,depth,activation,norm\n", "lacks accuracy"),
+        ("width,depth,activation,norm,accuracy\n", "no candidate"),
+        ("width,depth,activation,norm,accuracy\n4,1,relu,none,93.2\n", r":2: .* is 93.2: divide percentages"),
+        ("width,depth,activation,norm,accuracy\n4,1,relu,none,high\n", r":2: .* 'high'"),
+        ("width,depth,activation,norm,accuracy\n4,1,relu,none,nan\n", r":2: .* is nan"),
+        ("width,depth,activation,norm,accuracy\n4,1,relu,none,0.5\n4,1,tanh,none,0.5\n", r":3: .*tanh"),
+        ("width,depth,activation,norm,accuracy\n4,1,relu,none,0.5\n4,1,relu,none,0.6\n", r":3: .*two accuracies"),
+        ("width,depth,activation,norm,accuracy\n4,,relu,none,0.5\n", r":2: .*depth"),
+    ],
+)
+def test_unusable_tables_are_named_with_their_line(parts, tmp_path, text, message):
+    with pytest.raises(NasproxyError, match=message):
+        load_truth(table(tmp_path, text), parts[0])
+
+
+def test_binary_tables_are_refused(parts, tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(NasproxyError, match=r"truth\.csv"):
+        load_truth(path, parts[0])
+
+
+def test_empty_search_still_validates(parts, tmp_path, cpu):
+    space, dataset, proxy, task, inspection = parts
+    ledger = Ledger(tmp_path / "e.sqlite")
+    report = validate(
+        space,
+        proxy,
+        dataset,
+        task,
+        SearchResult((), (), ()),
+        search_config=SearchConfig(),
+        config=ValidateConfig(sample=3, top=3, epochs=1),
+        inspection=inspection,
+        ledger=ledger,
+        choice=cpu,
+    )
+    ledger.close()
+    assert report.pick is None
+    assert len(report.candidates) == 3
