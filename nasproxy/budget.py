@@ -1,9 +1,10 @@
-"""Budgets: which of quick, standard and paper fits this device, found by timing a few steps, and said in plain words."""
+"""Budgets: which of quick, standard and paper fits this device, found by timing a few steps, said in plain words."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,13 +106,13 @@ def omissions(config: CondenseConfig) -> str:
         "batch_real": "real images per class",
     }
     ours, theirs = config.as_json(), published.as_json()
-    parts = [f"{ours[name]} instead of {theirs[name]} {text}" for name, text in names.items() if ours[name] != theirs[name]]
+    parts = [
+        f"{ours[name]} instead of {theirs[name]} {text}" for name, text in names.items() if ours[name] != theirs[name]
+    ]
     return ", ".join(parts)
 
 
-def plan_build(
-    dataset: Dataset, overrides: dict[str, Any], *, budget: str | None, device: torch.device
-) -> BuildPlan:
+def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | None, device: torch.device) -> BuildPlan:
     """The largest budget that fits the time limit, or the one asked for.
 
     ``overrides`` are settings of :class:`CondenseConfig` that the person gave; they hold in every budget. When even
@@ -155,8 +156,8 @@ def _seconds_per_image(
     flops, seconds = [], []
     for place in np.linspace(0.05, 0.95, NUM_TIMED) * (len(pool) - 1):
         candidate = pool[round(place)]
-        net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, dataset.num_classes), 0)
-        net = net.to(device)
+        build = partial(space.build, candidate.params, dataset.input_shape, dataset.num_classes)
+        net = seeded(build, 0).to(device)
         elapsed = 0.0
         for epochs in (1, 2):  # the first warms up
             start = time.perf_counter()
@@ -240,7 +241,9 @@ def plan_search(
                 search = replace(search, trials=fitting)
                 seconds = search.trials * proxy_seconds(search) + rest
                 why += f"; cut to {fitting} trials to fit"
-    return SearchPlan(search, config, name, seconds, why, _search_omissions(search, config, inspection, dataset, validation))
+    return SearchPlan(
+        search, config, name, seconds, why, _search_omissions(search, config, inspection, dataset, validation)
+    )
 
 
 def _search_omissions(

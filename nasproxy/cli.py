@@ -46,14 +46,20 @@ DatasetOption = Annotated[
     typer.Option("--dataset", help="A name (`nasproxy list`), a folder of images or Parquet files, or an .npz file."),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where named data sets are, or are downloaded to. [default: $NASPROXY_DATA_DIR or ~/.cache/nasproxy/data]")
+    Path | None,
+    typer.Option(
+        help="Where named data sets are, or are downloaded to. [default: $NASPROXY_DATA_DIR or ~/.cache/nasproxy/data]"
+    ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never open a network connection.")]
 ImageSize = Annotated[int | None, typer.Option(help="Resize and crop the images of a folder to this side, in pixels.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BudgetName = Annotated[
     str | None,
-    typer.Option("--budget", help=f"{' | '.join(BUDGETS)}: sets loops, width, trials and validation together. [default: what fits this device]"),
+    typer.Option(
+        "--budget",
+        help=f"{' | '.join(BUDGETS)}: sets loops, width, trials and validation. [default: what fits this device]",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write.")]
 ProxyOption = Annotated[
@@ -79,12 +85,18 @@ def build_proxy_command(
         str | None, typer.Option(help="Weight of each layer in the distance, such as 1,1,1,0.5. [default: all 1]")
     ] = None,
     outer_steps: Annotated[int | None, typer.Option(help=f"K, freshly initialised nets. {BY_BUDGET}")] = None,
-    inner_steps: Annotated[int | None, typer.Option(help="T, matchings per net. [default: the paper's table by ipc]")] = None,
+    inner_steps: Annotated[
+        int | None, typer.Option(help="T, matchings per net. [default: the paper's table by ipc]")
+    ] = None,
     net_steps: Annotated[int | None, typer.Option(help=f"Epochs of the net between matchings. {BY_BUDGET}")] = None,
-    lr_img: Annotated[float | None, typer.Option(help="Learning rate of the images. [default: 0.1; 0.01 for an mlp]")] = None,
+    lr_img: Annotated[
+        float | None, typer.Option(help="Learning rate of the images. [default: 0.1; 0.01 for an mlp]")
+    ] = None,
     lr_net: Annotated[float, typer.Option(help="Learning rate of the net.")] = CondenseConfig.lr_net,
     batch_real: Annotated[int | None, typer.Option(help=f"Real images per class and matching. {BY_BUDGET}")] = None,
-    network: Annotated[str, typer.Option(help="Family of the matching net: see `nasproxy list`.")] = CondenseConfig.network,
+    network: Annotated[
+        str, typer.Option(help="Family of the matching net: see `nasproxy list`.")
+    ] = CondenseConfig.network,
     width: Annotated[int | None, typer.Option(help=f"Channels of the matching net. {BY_BUDGET}")] = None,
     depth: Annotated[int, typer.Option(help="Blocks of the matching net.")] = CondenseConfig.depth,
     norm: Annotated[str, typer.Option(help="Normalisation of the matching net.")] = CondenseConfig.norm,
@@ -150,7 +162,10 @@ FullEpochs = Annotated[int | None, typer.Option(help=f"Epochs of full training. 
 FullImages = Annotated[int | None, typer.Option(help=f"Training images of full training. {BY_BUDGET}")]
 FullSeeds = Annotated[int | None, typer.Option(help=f"Seeds of full training. [default: {ValidateConfig.seeds}]")]
 TruthOption = Annotated[
-    Path | None, typer.Option("--truth", help="CSV of full accuracies (a column per parameter, and `accuracy`) instead of training.")
+    Path | None,
+    typer.Option(
+        "--truth", help="CSV of full accuracies (a column per parameter, and `accuracy`) instead of training."
+    ),
 ]
 
 
@@ -164,14 +179,18 @@ def search_command(
     seeds: Annotated[int, typer.Option(help="Trainings per candidate, averaged.")] = SearchConfig.seeds,
     epochs: Annotated[int | None, typer.Option(help=f"Epochs on the proxy set. {BY_BUDGET}")] = None,
     seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = SearchConfig.seed,
-    validate: Annotated[bool, typer.Option("--validate/--no-validate", help="Go on to full training and statistics.")] = True,
+    validate: Annotated[
+        bool, typer.Option("--validate/--no-validate", help="Go on to full training and statistics.")
+    ] = True,
     sample: Sample = None,
     top: Top = None,
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
     full_seeds: FullSeeds = None,
     truth: TruthOption = None,
-    out: Annotated[Path | None, typer.Option(help=f"Run folder. [default: one in {RUN_FOLDER}/ named after space and proxy]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help=f"Run folder. [default: one in {RUN_FOLDER}/ named after space and proxy]")
+    ] = None,
     dataset: DatasetOption = None,
     data_dir: DataDir = None,
     offline: Offline = False,
@@ -189,7 +208,9 @@ def search_command(
         proxy_folder=PROXY_FOLDER,
         run_folder=RUN_FOLDER,
         search_overrides=_given(trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed),
-        validate_overrides=_given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed),
+        validate_overrides=_given(
+            sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed
+        ),
         budget=budget,
         validation=validate,
         truth=truth,

@@ -91,7 +91,10 @@ def _say_plan(plan: BuildPlan | SearchPlan) -> None:
     say("budget", f"{plan.budget} ({plan.why})")
     say("", f"leaves out against the paper's protocol: {plan.leaves_out or 'nothing'}")
     ends = datetime.now() + timedelta(seconds=plan.seconds)
-    say("time", f"about {duration(plan.seconds)}, until about {ends:%H:%M}{ends:' on %d %b' if plan.seconds > 43200 else ''}")
+    say(
+        "time",
+        f"about {duration(plan.seconds)}, until about {ends:%H:%M}{ends:' on %d %b' if plan.seconds > 43200 else ''}",
+    )
 
 
 def build(
@@ -197,7 +200,11 @@ def _source(proxy: ProxySet, dataset: str | None, data_dir: Path | None) -> Sour
     recorded = Source.from_json(proxy.record["source"]) if proxy.record.get("source") else None
     if dataset is None and recorded is None:
         raise NasproxyError("The proxy file does not say where its data are: name them with --dataset.")
-    source = recorded if dataset is None else Source(dataset, image_size=proxy.input_shape[1] if recorded and recorded.image_size else None)
+    source = (
+        recorded
+        if dataset is None
+        else Source(dataset, image_size=proxy.input_shape[1] if recorded and recorded.image_size else None)
+    )
     assert source is not None
     return source if data_dir is None else replace(source, data_dir=data_dir)
 
@@ -294,9 +301,7 @@ def search(
     return run
 
 
-def _search(
-    prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: Path, ledger: Ledger
-) -> SearchResult:
+def _search(prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: Path, ledger: Ledger) -> SearchResult:
     """Runs the search; after the first candidate it says how long the rest will take."""
     started = time.perf_counter()
     first: int | None = None
@@ -358,14 +363,14 @@ def _commands(
 ) -> list[str]:
     """The commands that repeat this run with every planned value spelled out."""
     source = proxy.record.get("source") or {"spec": proxy.provenance["dataset"]["name"]}
-    build_words = ["nasproxy build-proxy", "--dataset", source["spec"]]
+    build_words: list[object] = ["nasproxy build-proxy", "--dataset", source["spec"]]
     if source.get("image_size"):
         build_words += ["--image-size", source["image_size"]]
     for name, value in proxy.provenance["config"].items():
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             build_words += [f"--{name.replace('_', '-')}", text]
-    words = ["nasproxy search", "--space", space]
+    words: list[object] = ["nasproxy search", "--space", space]
     for name in ("trials", "sampler", "seeds", "epochs", "seed"):
         words += [f"--{name}", getattr(search_config, name)]
     if not validation:
@@ -478,9 +483,7 @@ def report(run: Path, out: Path | None) -> Path:
     return path
 
 
-def check(
-    target: str, *, dataset: str | None, data_dir: Path | None, offline: bool, image_size: int | None
-) -> None:
+def check(target: str, *, dataset: str | None, data_dir: Path | None, offline: bool, image_size: int | None) -> None:
     """``nasproxy check``: a proxy file (by its ending) or a search space, alone or against a data set."""
     data = None
     if target.endswith(SUFFIX):

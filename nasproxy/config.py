@@ -39,8 +39,8 @@ class Recipe:
     """How to train a net on a set of images. It is stored with a proxy set: images without it lose points.
 
     ``schedule``: ``step`` divides ``lr`` by ten halfway, as [DC] does; ``one_cycle`` rises linearly over the first
-    30 % of the steps and falls along a cosine to zero. ``augmentation``: per image and step, ``shift`` moves by up to an
-    eighth of the side, ``flip_shift`` also mirrors half of the images. ``shuffle=False`` is only for methods that store
+    30 % of the steps and falls along a cosine to zero. ``augmentation``: per image and step, ``shift`` moves by up
+    to an eighth of the side, ``flip_shift`` also mirrors half of the images. ``shuffle=False`` is only for methods that store
     an order. Batches larger than the set are the whole set.
     """
 
@@ -78,9 +78,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 # Full-data training of a candidate: the same for every candidate, whatever its shape.
-FULL_RECIPE = Recipe(
-    lr=0.05, epochs=10, batch_size=128, nesterov=True, schedule="one_cycle", augmentation="flip_shift"
-)
+FULL_RECIPE = Recipe(lr=0.05, epochs=10, batch_size=128, nesterov=True, schedule="one_cycle", augmentation="flip_shift")
 
 
 # --------------------------------------------------------------------------------------------------------- condensing

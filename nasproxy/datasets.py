@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -254,8 +254,8 @@ def _open_torchvision(family: Any, data_dir: Path, offline: bool, options: dict[
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NasproxyError(
-            f"{family.__name__} could not be downloaded to '{data_dir}' ({reason}): check the network, or name a folder "
-            "that holds it with --data-dir."
+            f"{family.__name__} could not be downloaded to '{data_dir}' ({reason}): check the network, or name the "
+            "folder that holds it with --data-dir."
         ) from None
 
 
@@ -398,7 +398,9 @@ def _from_parquet(folder: Path, splits: dict[str, list[Path]]) -> _Undecoded:
                     for cell, number in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                         data = cell.get("bytes") if isinstance(cell, dict) else cell
                         if not isinstance(data, bytes) or not isinstance(number, int):
-                            raise NasproxyError(f"'{path}', row {row}: an image's bytes and an integer label are needed.")
+                            raise NasproxyError(
+                                f"'{path}', row {row}: an image's bytes and an integer label are needed."
+                            )
                         yield f"{path}, row {row}", io.BytesIO(data), number
                         row += 1
             except (ArrowException, OSError) as error:
@@ -415,7 +417,12 @@ def _from_parquet(folder: Path, splits: dict[str, list[Path]]) -> _Undecoded:
         metadata = json.loads((schema_of(first).metadata or {}).get(b"huggingface", b"{}"))
         names = metadata["info"]["features"][label]["names"]
     except (json.JSONDecodeError, KeyError, TypeError):
-        numbers = [n for split in splits for path in splits[split] for n in pq.read_table(path, columns=[label])[label].to_pylist()]
+        numbers = [
+            n
+            for split in splits
+            for path in splits[split]
+            for n in pq.read_table(path, columns=[label])[label].to_pylist()
+        ]
         names = [str(number) for number in range(max(numbers, default=-1) + 1)]
     return _Undecoded(count, items, tuple(map(str, names)), [path for paths in splits.values() for path in paths])
 
@@ -452,7 +459,7 @@ def _decode(source: _Undecoded, target: Path, size: int | None, progress: Progre
         grey = all(_is_grey(_open_header(path)) for path in source.files)
     for split, count in source.count.items():
         labels = np.zeros(count, dtype=np.int64)
-        images: np.ndarray | None = None
+        images: np.memmap | None = None
         for index, (name, place, label) in enumerate(source.items(split)):
             image = _open_image(place, name)
             if grey is None:
@@ -466,8 +473,8 @@ def _decode(source: _Undecoded, target: Path, size: int | None, progress: Progre
                 )
             if pixels.shape != shape:
                 raise NasproxyError(
-                    f"All images must have one size, but '{shape_of}' has {shape[2]}×{shape[1]} pixels and '{name}' has "
-                    f"{pixels.shape[2]}×{pixels.shape[1]}: resize them all with --image-size."
+                    f"All images must have one size, but '{shape_of}' has {shape[2]}×{shape[1]} pixels and '{name}' "
+                    f"has {pixels.shape[2]}×{pixels.shape[1]}: resize them all with --image-size."
                 )
             images[index], labels[index] = pixels, label
             done += 1
@@ -493,10 +500,10 @@ def _read_cache(folder: Path) -> tuple[Arrays, str] | None:
     try:
         about = json.loads((folder / "about.json").read_text())
         total = sum((folder / f"{split}_images.npy").stat().st_size for split in about["splits"])
-        mode = None if total < MEMORY_SHARE * _available_memory() else "c"
+        mode: Literal["c"] | None = None if total < MEMORY_SHARE * _available_memory() else "c"
         arrays: Arrays = {}
         for split, count in about["splits"].items():
-            images = np.load(folder / f"{split}_images.npy", mmap_mode=mode)  # type: ignore[call-overload]
+            images = np.load(folder / f"{split}_images.npy", mmap_mode=mode)
             labels = np.load(folder / f"{split}_labels.npy")
             if images.dtype != np.uint8 or len(images) != count or len(labels) != count:
                 return None
@@ -575,7 +582,7 @@ def _image_array(array: np.ndarray, where: str) -> np.ndarray:
     else:
         raise NasproxyError(f"{where} must be images n×h×w, n×h×w×c or n×c×h×w, but has shape {array.shape}.")
     if array.dtype != np.uint8:
-        if not (np.issubdtype(array.dtype, np.floating) and array.size and 0 <= array.min() and array.max() <= 1):
+        if not (np.issubdtype(array.dtype, np.floating) and array.size and array.min() >= 0 and array.max() <= 1):
             span = f"{array.min():g} to {array.max():g}" if array.size and array.dtype.kind in "fiub" else "nothing"
             raise NasproxyError(f"{where} must be uint8, or floats in [0, 1], but is {array.dtype} from {span}.")
         array = np.rint(array * 255).astype(np.uint8)
@@ -658,7 +665,9 @@ def load_dataset(
         return _load_folder(path, name, image_size, progress, flip=known is not None and known.flip)
     if path.is_file() and path.suffix == ".npz":
         if image_size is not None:
-            raise NasproxyError(f"--image-size is for folders of images, but '{spec}' holds arrays: resize them yourself.")
+            raise NasproxyError(
+                f"--image-size is for folders of images, but '{spec}' holds arrays: resize them yourself."
+            )
         return _dataset(path.stem, *_from_npz(path), flip=False)
     if path.exists():
         raise NasproxyError(f"A data set is a name, a folder or an .npz file, but '{spec}' is none of them.")
@@ -673,6 +682,8 @@ DATASETS: dict[str, DatasetSource] = {
     "cifar10": DatasetSource("60 000 colour photographs of 32×32, 10 classes", True, _torchvision("CIFAR10")),
     "cifar100": DatasetSource("60 000 colour photographs of 32×32, 100 classes", True, _torchvision("CIFAR100")),
     "mnist": DatasetSource("70 000 handwritten digits of 28×28", False, _torchvision("MNIST")),
-    "fashion_mnist": DatasetSource("70 000 pieces of clothing of 28×28, 10 classes", True, _torchvision("FashionMNIST")),
+    "fashion_mnist": DatasetSource(
+        "70 000 pieces of clothing of 28×28, 10 classes", True, _torchvision("FashionMNIST")
+    ),
     "svhn": DatasetSource("99 289 house numbers in colour of 32×32, 10 digits", False, _torchvision("SVHN")),
 }

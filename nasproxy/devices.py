@@ -46,7 +46,9 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise NasproxyError(f"Device '{name}' was asked for, but torch sees {count} CUDA devices: use --device cpu.")
+            raise NasproxyError(
+                f"Device '{name}' was asked for, but torch sees {count} CUDA devices: use --device cpu."
+            )
         return DeviceChoice(device, torch.cuda.get_device_name(device), "asked for")
     if device.type != "cpu":
         raise NasproxyError(f"Device '{name}' is not supported: use auto, cpu, cuda or cuda:N.")

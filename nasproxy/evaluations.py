@@ -37,7 +37,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """Train on ``train`` by ``recipe``, measure on ``held_out``: what a trained score and the full accuracy are made of."""
+    """Train on ``train`` by ``recipe``, measure on ``held_out``: a trained score, or the full accuracy."""
 
     score: str
     label: str
@@ -139,7 +139,7 @@ def evaluate_candidate(
 
 @dataclass(frozen=True)
 class MeanScore:
-    """Mean over seeds: ``accuracy`` and its standard deviation ``std``, ``loss``, total ``seconds``; or a ``failure``."""
+    """Mean over seeds: ``accuracy`` with standard deviation ``std``, ``loss``, total ``seconds``; or a ``failure``."""
 
     accuracy: float | None
     std: float | None

@@ -20,7 +20,7 @@ EPSILON = 1e-6
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def matched_weights(net: nn.Module) -> list[nn.Parameter]:
+def matched_weights(net: nn.Module) -> list[Tensor]:
     """The weights whose gradients are matched: of convolutions and linear layers, in forward order of definition.
 
     Biases and norm parameters are ignored ([DC], section 3.3). Differs from the reference: the element-wise affine of
@@ -49,7 +49,9 @@ def _node_cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def _joined(gradients: Sequence[Tensor], layer_weights: Sequence[float]) -> Tensor:
     # sqrt: so that a layer's weight multiplies its inner products.
-    return torch.cat([gradient.flatten() * weight**0.5 for gradient, weight in zip(gradients, layer_weights, strict=True)])
+    return torch.cat(
+        [gradient.flatten() * weight**0.5 for gradient, weight in zip(gradients, layer_weights, strict=True)]
+    )
 
 
 def layerwise_cosine(synthetic: Sequence[Tensor], real: Sequence[Tensor], layer_weights: Sequence[float]) -> Tensor:

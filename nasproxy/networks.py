@@ -4,7 +4,8 @@ Every family has the signature ``family(input_shape, num_classes, **options)``, 
 in pixels and every option has a default. A family raises :class:`~nasproxy.errors.NasproxyError` when the options
 cannot be built for that input. To add one, write a function and name it in ``NETWORKS`` at the bottom of the file.
 
-References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, section 4 and appendix A.
+References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, section 4 and
+appendix A.
 """
 
 from __future__ import annotations

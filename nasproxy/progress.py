@@ -23,7 +23,8 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
 def _bar(title: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"),
@@ -47,8 +48,10 @@ def _log(title: str) -> Iterator[Progress]:
     def line(done: int, total: int, note: str) -> None:
         elapsed = time.monotonic() - started
         worked = done - (first or 0)
-        left = f", about {elapsed / worked * (total - done):.0f} s left" if 0 < worked and done < total else ""
-        print(f"{title}: {done}/{total}, {elapsed:.0f} s{left}{', ' + note if note else ''}", file=sys.stderr, flush=True)
+        left = f", about {elapsed / worked * (total - done):.0f} s left" if worked > 0 and done < total else ""
+        print(
+            f"{title}: {done}/{total}, {elapsed:.0f} s{left}{', ' + note if note else ''}", file=sys.stderr, flush=True
+        )
 
     def update(done: int, total: int, note: str) -> None:
         nonlocal first, last, last_done

@@ -70,7 +70,8 @@ class ProxySet:
             raise NasproxyError("`images` of a proxy set must be finite, but hold NaN or infinity: rebuild the set.")
         if len(self.mean) != self.images.shape[2] or len(self.std) != self.images.shape[2]:
             raise NasproxyError(
-                f"`mean` and `std` need one value per channel ({self.images.shape[2]}), but got {self.mean}, {self.std}."
+                f"`mean` and `std` need one value per channel ({self.images.shape[2]}), but got {self.mean} and "
+                f"{self.std}."
             )
 
     @property
@@ -178,7 +179,9 @@ def load_proxy(path: Path) -> ProxySet:
             header = (file.metadata() or {}).get("nasproxy")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise NasproxyError(f"'{path}' is truncated or no .safetensors file ({error}): rebuild or copy it again.") from None
+        raise NasproxyError(
+            f"'{path}' is truncated or no .safetensors file ({error}): rebuild or copy it again."
+        ) from None
     if header is None:
         raise NasproxyError(
             f"'{path}' is a .safetensors file, but no proxy set: it lacks the metadata key 'nasproxy'. "

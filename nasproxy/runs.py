@@ -59,7 +59,9 @@ def load_settings(run: Path) -> RunSettings:
     """
     path = run / SETTINGS_FILE
     if not path.is_file():
-        raise NasproxyError(f"'{run}' is no run: it has no {SETTINGS_FILE}. Start one with `nasproxy search --space SPACE`.")
+        raise NasproxyError(
+            f"'{run}' is no run: it has no {SETTINGS_FILE}. Start one with `nasproxy search --space SPACE`."
+        )
     try:
         values = json.loads(path.read_text())
         if values.pop("format") != FORMAT_VERSION:

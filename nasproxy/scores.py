@@ -56,7 +56,9 @@ def on_device(dataset: Dataset, data: LabeledImages, device: torch.device) -> Tr
     return TrainingImages(images, labels, lambda batch: dataset.normalize(batch.to(device)))
 
 
-def proxy_task(proxy: ProxySet, held_out: TrainingImages, recipe: Recipe, dataset: Dataset, device: torch.device) -> TrainingTask:
+def proxy_task(
+    proxy: ProxySet, held_out: TrainingImages, recipe: Recipe, dataset: Dataset, device: torch.device
+) -> TrainingTask:
     """The score "proxy": train on the proxy set by its recipe."""
     return TrainingTask(
         score="proxy",
@@ -88,7 +90,9 @@ def random_subset_task(
         held_out=held_out,
         recipe=recipe,
         num_classes=dataset.num_classes,
-        setting=task_setting(f"random {proxy.ipc} {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}"),
+        setting=task_setting(
+            f"random {proxy.ipc} {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}"
+        ),
     )
 
 
@@ -106,7 +110,9 @@ def full_task(dataset: Dataset, config: ValidateConfig, device: torch.device, *,
     train = dataset.train
     description = "all"
     if config.images is not None and config.images < len(train):
-        index = torch.randperm(len(train), generator=generator(config.seed, "full-images"))[: config.images].sort().values
+        index = (
+            torch.randperm(len(train), generator=generator(config.seed, "full-images"))[: config.images].sort().values
+        )
         train = LabeledImages(train.images[index], train.labels[index])
         description = f"{config.images} drawn by {config.seed}"
     recipe = full_recipe(dataset, config.epochs)

@@ -24,7 +24,7 @@ EVALUATION_BATCH = 512
 
 @dataclass(frozen=True)
 class Fit:
-    """What one training gave: ``accuracy`` in [0, 1] and mean cross-entropy ``loss`` on held-out images, or ``failure``.
+    """What one training gave: ``accuracy`` in [0, 1] and mean cross-entropy ``loss`` on held-out images.
 
     A failure is a reason in words; accuracy and loss are then None, never a sentinel number.
     """

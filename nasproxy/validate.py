@@ -72,7 +72,9 @@ def load_truth(path: Path, space: SearchSpace) -> Truth:
                         f"{where}: accuracy must be a fraction in [0, 1], but is {value:g}: divide percentages by 100."
                     )
                 try:
-                    candidate = space.parse_candidate({name: row[name] for name in names if row[name] not in ("", None)})
+                    candidate = space.parse_candidate(
+                        {name: row[name] for name in names if row[name] not in ("", None)}
+                    )
                 except NasproxyError as error:
                     raise NasproxyError(f"{where}: {error}") from None
                 if accuracy.setdefault(candidate.id, value) != value:
@@ -227,9 +229,7 @@ def _pixels(proxy: ProxySet) -> np.ndarray:
 def _row(one: _Measured, inspection: SpaceInspection) -> CandidateRow:
     full = one.scores.get("full")
     counts = inspection.counts(one.candidate)
-    scores: dict[str, float | None] = {
-        name: score.accuracy for name, score in one.scores.items() if name != "full"
-    }
+    scores: dict[str, float | None] = {name: score.accuracy for name, score in one.scores.items() if name != "full"}
     scores |= {"params": float(counts.params), "flops": float(counts.flops)}
     return CandidateRow(
         id=one.candidate.id,
@@ -263,9 +263,7 @@ def _summaries(
         if one.group == "sample" and all(one.scores[name].accuracy is not None for name in ("full", *trained))
     ]
     truth = np.array([one.scores["full"].accuracy for one in complete], dtype=float)
-    columns: dict[str, np.ndarray] = {
-        name: _ranking_score([one.scores[name] for one in complete]) for name in trained
-    }
+    columns: dict[str, np.ndarray] = {name: _ranking_score([one.scores[name] for one in complete]) for name in trained}
     columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
     columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
     labels = {name: task.label for name, task in trained.items()}
@@ -291,9 +289,7 @@ def _summaries(
     return summaries, difference
 
 
-def _pick(
-    rows: tuple[CandidateRow, ...], search: SearchResult, inspection: SpaceInspection
-) -> CandidateRow | None:
+def _pick(rows: tuple[CandidateRow, ...], search: SearchResult, inspection: SpaceInspection) -> CandidateRow | None:
     """The best of the search's top by full accuracy; without full accuracies, the proxy's own first."""
     top = [row for row in rows if row.group == "top" and row.truth is not None]
     if top:
@@ -305,7 +301,11 @@ def _pick(
 
 
 def _failures(measured: list[_Measured], search: SearchResult) -> tuple[Failure, ...]:
-    stages = {"proxy": "training on the proxy set", "random_subset": "training on random images", "full": "full training"}
+    stages = {
+        "proxy": "training on the proxy set",
+        "random_subset": "training on random images",
+        "full": "full training",
+    }
     found: dict[tuple[str, str], Failure] = {}
     for row in search.failed:
         found[row.candidate.id, "proxy"] = Failure(
@@ -314,7 +314,9 @@ def _failures(measured: list[_Measured], search: SearchResult) -> tuple[Failure,
     for one in measured:
         for name, score in one.scores.items():
             if score.failure is not None:
-                found[one.candidate.id, name] = Failure(one.candidate.id, one.candidate.params, stages[name], score.failure)
+                found[one.candidate.id, name] = Failure(
+                    one.candidate.id, one.candidate.params, stages[name], score.failure
+                )
     return tuple(found.values())
 
 

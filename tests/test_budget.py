@@ -37,9 +37,7 @@ def test_no_budget_trains_the_net_more_than_the_paper_does():
         assert condense_config(values, {"ipc": 1}).loops == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")]
-)
+@pytest.mark.parametrize(("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")])
 def test_the_largest_budget_that_fits_is_chosen(monkeypatch, speed, name):
     """Seconds as if every net and channel cost ``speed``."""
     monkeypatch.setattr(budget, "estimate_seconds", lambda d, c, device: speed * c.outer_steps * c.width / 1000)
@@ -62,7 +60,7 @@ def test_quick_is_cut_when_even_it_is_too_slow(monkeypatch):
 
 
 def test_unknown_budget_is_named():
-    with pytest.raises(NasproxyError, match="'qick'. Did you mean 'quick'"):
+    with pytest.raises(NasproxyError, match=r"'qick'\. Did you mean 'quick'"):
         plan_build(toy_dataset(), {}, budget="qick", device=CPU)
 
 
@@ -97,9 +95,10 @@ def test_search_budgets(parts, monkeypatch):
     assert (kept.search.trials, kept.validate.sample) == (25, 3)
     asked = plan(parts, 1.0, monkeypatch, name="standard")
     assert (asked.budget, asked.search.trials) == ("standard", 100)
-    assert plan(parts, 1.0, monkeypatch, validation=False, name="quick").seconds < plan(
-        parts, 1.0, monkeypatch, name="quick"
-    ).seconds
+    assert (
+        plan(parts, 1.0, monkeypatch, validation=False, name="quick").seconds
+        < plan(parts, 1.0, monkeypatch, name="quick").seconds
+    )
 
 
 def test_timings_are_of_the_right_order(parts):

@@ -16,7 +16,20 @@ from safetensors.torch import save_file
 from nasproxy.proxyset import load_proxy
 
 FAST_BUILD = ["--outer-steps", "2", "--inner-steps", "1", "--width", "4", "--batch-real", "8", "--ipc", "1"]
-FAST_SEARCH = ["--trials", "4", "--epochs", "3", "--sample", "5", "--top", "2", "--full-epochs", "1", "--full-images", "200"]
+FAST_SEARCH = [
+    "--trials",
+    "4",
+    "--epochs",
+    "3",
+    "--sample",
+    "5",
+    "--top",
+    "2",
+    "--full-epochs",
+    "1",
+    "--full-images",
+    "200",
+]
 
 
 def nasproxy(folder, *arguments, code=0, env=None):
@@ -47,7 +60,9 @@ def road(tmp_path_factory):
 def test_build_says_what_it_does_and_writes_the_set(road):
     folder, _, built, _ = road
     assert re.search(r"^device +CPU", built, re.MULTILINE)
-    assert re.search(r"^data +digits: .* train, .* validation, .* test images of 1×8×8, 10 classes", built, re.MULTILINE)
+    assert re.search(
+        r"^data +digits: .* train, .* validation, .* test images of 1×8×8, 10 classes", built, re.MULTILINE
+    )
     assert "instead of 1000 fresh nets" in built
     (path,) = (folder / "proxies").glob("*.safetensors")
     proxy = load_proxy(path)
@@ -162,7 +177,9 @@ def test_a_killed_build_resumes_to_the_same_bits(tmp_path):
     whole.mkdir()
     killed.mkdir()
     nasproxy(whole, *arguments)
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while not list((killed / "proxies").glob("*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -223,7 +240,10 @@ def test_unknown_options_are_usage_errors(tmp_path):
 
 def test_debug_shows_the_traceback(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "nasproxy.cli", "check", "gone.yaml", "--debug"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-m", "nasproxy.cli", "check", "gone.yaml", "--debug"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode != 0
     assert "Traceback" in result.stderr
@@ -264,7 +284,18 @@ def test_a_changed_space_is_not_mixed_into_a_run(road, tmp_path):
     folder = road[0]
     space = tmp_path / "s.yaml"
     space.write_text("name: s\nnetwork: convnet\nparameters:\n  width: [4, 8]\n  depth: [1, 2]\n")
-    arguments = ["search", "--space", space, "--trials", "2", "--epochs", "2", "--no-validate", "--out", tmp_path / "run"]
+    arguments = [
+        "search",
+        "--space",
+        space,
+        "--trials",
+        "2",
+        "--epochs",
+        "2",
+        "--no-validate",
+        "--out",
+        tmp_path / "run",
+    ]
     nasproxy(folder, *arguments)
     space.write_text(space.read_text().replace("[4, 8]", "[4, 8, 16]"))
     assert "another space" in nasproxy(folder, *arguments, code=2)

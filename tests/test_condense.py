@@ -58,9 +58,10 @@ def test_one_image_per_class_and_one_channel_more(method, cpu):
 def test_only_the_training_split_is_read(method, cpu):
     dataset = toy_dataset()
     blind = replace(dataset, val=None, test=None)
-    assert build_proxy(blind, config_of(method), choice=cpu).content_id == build_proxy(
-        dataset, config_of(method), choice=cpu
-    ).content_id
+    assert (
+        build_proxy(blind, config_of(method), choice=cpu).content_id
+        == build_proxy(dataset, config_of(method), choice=cpu).content_id
+    )
 
 
 def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
@@ -70,7 +71,7 @@ def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
 
 
 def test_unknown_method_is_named(cpu):
-    with pytest.raises(NasproxyError, match="'gradient_matchin'. Did you mean 'gradient_matching'"):
+    with pytest.raises(NasproxyError, match=r"'gradient_matchin'\. Did you mean 'gradient_matching'"):
         build_proxy(toy_dataset(), config_of("gradient_matchin"), choice=cpu)
 
 

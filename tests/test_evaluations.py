@@ -14,7 +14,9 @@ CPU = torch.device("cpu")
 
 def evaluation(seed=0, accuracy=0.5, failure=None):
     loss = None if failure else 1.0
-    return Evaluation("abc", {"width": 8, "norm": "batch", "on": True}, "proxy", "s", seed, accuracy, loss, 1.5, failure)
+    return Evaluation(
+        "abc", {"width": 8, "norm": "batch", "on": True}, "proxy", "s", seed, accuracy, loss, 1.5, failure
+    )
 
 
 def toy_task(epochs=2):

@@ -42,7 +42,10 @@ def test_distance_of_equal_gradients_is_zero(name):
 
 def test_layerwise_cosine_ignores_the_scale_of_each_node():
     a, b = random_gradients(0), random_gradients(1)
-    scaled = [tensor * torch.linspace(0.5, 2, len(tensor), dtype=torch.float64).view(-1, *[1] * (tensor.ndim - 1)) for tensor in b]
+    scaled = [
+        tensor * torch.linspace(0.5, 2, len(tensor), dtype=torch.float64).view(-1, *[1] * (tensor.ndim - 1))
+        for tensor in b
+    ]
     ones = (1.0,) * 3
     assert DISTANCES["layerwise_cosine"](a, scaled, ones).item() == pytest.approx(
         DISTANCES["layerwise_cosine"](a, b, ones).item(), abs=1e-5

@@ -16,9 +16,7 @@ def test_families_map_images_to_logits(family, shape):
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_option_of_the_convnet_runs_forward_and_backward(norm, pooling, activation):
-    net = seeded(
-        lambda: convnet((3, 8, 8), 4, width=8, depth=2, norm=norm, pooling=pooling, activation=activation), 0
-    )
+    net = seeded(lambda: convnet((3, 8, 8), 4, width=8, depth=2, norm=norm, pooling=pooling, activation=activation), 0)
     net(torch.ones(2, 3, 8, 8)).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 

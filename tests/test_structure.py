@@ -90,7 +90,11 @@ def test_help_is_fast():
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, nasproxy.cli; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, nasproxy.cli; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])",
+        ],
         check=True,
         capture_output=True,
         text=True,

@@ -78,7 +78,9 @@ def test_one_cycle_of_very_short_trainings_is_positive(total):
 def test_number_of_updates_is_what_happens():
     data, recipe = data_of(), Recipe(lr=0.1, epochs=3, batch_size=50)
     seen = []
-    fit(seeded(small_net, 0), data, recipe, seed=0, device=CPU, on_update=lambda done, total: seen.append((done, total)))
+    fit(
+        seeded(small_net, 0), data, recipe, seed=0, device=CPU, on_update=lambda done, total: seen.append((done, total))
+    )
     assert num_updates(recipe, len(data.images)) == 9
     assert seen == [(i + 1, 9) for i in range(9)]
 

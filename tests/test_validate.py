@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from nasproxy.correlation import lexicographic_ranks, spearman
 from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig, ValidateConfig
-from nasproxy.correlation import lexicographic_ranks, spearman
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import Ledger
 from nasproxy.scores import on_device, proxy_task
@@ -41,9 +41,7 @@ def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
     search_config = SearchConfig(trials=trials)
     ledger = Ledger(folder / "evaluations.sqlite")
     try:
-        result = run_search(
-            space, task, search_config, inspection=inspection, run=folder, ledger=ledger, device=CPU
-        )
+        result = run_search(space, task, search_config, inspection=inspection, run=folder, ledger=ledger, device=CPU)
         return validate(
             space,
             proxy,
@@ -78,7 +76,9 @@ def test_sample_is_uniform_distinct_and_nested(parts):
 
 def test_continuous_spaces_are_sampled_too(tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text("name: c\nnetwork: convnet\nparameters:\n  dropout: {range: [0.0, 0.5]}\n  width: [4]\n  depth: [1]\n")
+    path.write_text(
+        "name: c\nnetwork: convnet\nparameters:\n  dropout: {range: [0.0, 0.5]}\n  width: [4]\n  depth: [1]\n"
+    )
     inspection = inspect_space(load_space(path), (1, 8, 8), 3, sample=5)
     small, large = (uniform_sample(inspection, size, 0) for size in (3, 6))
     assert len({c.id for c in large}) == 6

@@ -202,7 +202,7 @@ def gradient_matching(
         if len(indices) == 0:
             raise NasproxyError(f"Every class needs training images, but '{dataset.class_names[label]}' has none.")
     distance = DISTANCES[config.distance]
-    inner_steps, net_steps = config.loops
+    inner_steps, _ = config.loops
     num_classes, ipc = dataset.num_classes, config.ipc
     key = checkpoint_key(dataset, config)
 
