@@ -91,10 +91,8 @@ def _say_plan(plan: BuildPlan | SearchPlan) -> None:
     say("budget", f"{plan.budget} ({plan.why})")
     say("", f"leaves out against the paper's protocol: {plan.leaves_out or 'nothing'}")
     ends = datetime.now() + timedelta(seconds=plan.seconds)
-    say(
-        "time",
-        f"about {duration(plan.seconds)}, until about {ends:%H:%M}{ends:' on %d %b' if plan.seconds > 43200 else ''}",
-    )
+    clock = ends.strftime("%H:%M" if plan.seconds < 12 * 3600 else "%H:%M on %d %B")
+    say("time", f"about {duration(plan.seconds)}, until about {clock}")
 
 
 def build(

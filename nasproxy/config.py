@@ -39,9 +39,9 @@ class Recipe:
     """How to train a net on a set of images. It is stored with a proxy set: images without it lose points.
 
     ``schedule``: ``step`` divides ``lr`` by ten halfway, as [DC] does; ``one_cycle`` rises linearly over the first
-    30 % of the steps and falls along a cosine to zero. ``augmentation``: per image and step, ``shift`` moves by up
-    to an eighth of the side, ``flip_shift`` also mirrors half of the images. ``shuffle=False`` is only for methods that store
-    an order. Batches larger than the set are the whole set.
+    30 % of the steps and falls along a cosine to zero. ``augmentation``: per image and step, ``shift`` moves by up to
+    an eighth of the side, ``flip_shift`` also mirrors half of the images. ``shuffle=False`` is only for methods that
+    store an order. Batches larger than the set are the whole set.
     """
 
     lr: float

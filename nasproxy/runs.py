@@ -1,7 +1,7 @@
 """A run is a folder: its settings, its study, its table of evaluations, its copy of the proxy set, its report.
 
 ``run.json`` settings · ``study.sqlite`` Optuna's trials · ``evaluations.sqlite`` every training · ``proxy.safetensors``
-the proxy set as it was used · ``report.json`` and ``report.html`` the verdict · ``candidates.csv`` the table behind it.
+the proxy set as it was used · ``report.json`` and ``report.html`` the verdict.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from nasproxy.proxyset import write_atomically
 SETTINGS_FILE = "run.json"
 LEDGER_FILE = "evaluations.sqlite"
 PROXY_FILE = "proxy.safetensors"
-REPORT_DATA_FILE = "report.json"
 REPORT_FILE = "report.html"
-CANDIDATES_FILE = "candidates.csv"
 
 FORMAT_VERSION = 1
 

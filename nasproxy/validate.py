@@ -6,6 +6,7 @@ shown apart: a sample chosen by the score would flatter or damn it.
 
 from __future__ import annotations
 
+import base64
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ import numpy as np
 
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import Estimate, lexicographic_ranks, paired_difference, rank_agreement
-from nasproxy.datasets import Dataset
+from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, hardware, versions
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import Ledger, MeanScore, TrainingTask, evaluate_candidate, mean_score
+from nasproxy.figures import class_strips
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
-from nasproxy.report import CandidateRow, CorrelationReport, Cost, Failure, ScoreSummary
+from nasproxy.report import CandidateRow, ClassPicture, CorrelationReport, Cost, Failure, ScoreSummary
 from nasproxy.scores import full_task, random_subset_task
 from nasproxy.search import SearchResult
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
@@ -181,8 +183,20 @@ def validate(
     if progress is not None:
         progress(total, total, "")
 
-    rows = tuple(_row(one, inspection) for one in measured)
-    summaries, difference = _summaries(measured, inspection, trained, proxy, config)
+    complete = [
+        one
+        for one in measured
+        if one.group == "sample" and all(one.scores[name].accuracy is not None for name in ("full", *trained))
+    ]
+    columns = _columns(complete, inspection, tuple(trained))
+    places = {id(one): place for place, one in enumerate(complete)}
+    rows = tuple(
+        _row(one, inspection, {name: float(column[places[id(one)]]) for name, column in columns.items()})
+        if id(one) in places
+        else _row(one, inspection, {})
+        for one in measured
+    )
+    summaries, difference = _summaries(complete, columns, trained, proxy, config)
     pick, pick_test = _pick(rows, search, inspection), None
     if pick is not None and test is not None and pick.truth is not None:
         picked = next(one.candidate for one in measured if one.candidate.id == pick.id)
@@ -192,8 +206,7 @@ def validate(
                 for seed in range(config.seeds)
             ]
         )
-    images = proxy.images[0]
-    labels = proxy.labels[0]
+    pictures, pictures_note = _pictures(proxy)
     return CorrelationReport(
         title=f"{space.name} on {dataset.name}",
         dataset=dataset.name,
@@ -210,9 +223,8 @@ def validate(
         pick_test_std=pick_test.std if pick_test else None,
         failures=_failures(measured, search),
         costs=_costs(measured, search, proxy, task, full, config),
-        images=_pixels(proxy),
-        labels=(labels if labels.ndim == 1 else labels.argmax(1)).numpy() if len(images) else None,
-        class_names=proxy.class_names,
+        pictures=pictures,
+        pictures_note=pictures_note,
         truth_note=_truth_note(dataset, config, truth),
         notes=tuple(notes_list),
         reproducibility=_reproducibility(space, proxy, dataset, search_config, config, task, choice),
@@ -220,13 +232,29 @@ def validate(
     )
 
 
-def _pixels(proxy: ProxySet) -> np.ndarray:
-    from nasproxy.datasets import denormalize
-
-    return denormalize(proxy.images[0], proxy.mean, proxy.std).numpy()
+MAX_CLASSES, MAX_IMAGES = 20, 10  # on the page
 
 
-def _row(one: _Measured, inspection: SpaceInspection) -> CandidateRow:
+def _pictures(proxy: ProxySet) -> tuple[tuple[ClassPicture, ...], str]:
+    """The set's images by class, and a note that says what is shown."""
+    labels = proxy.labels[0] if proxy.labels.ndim == 2 else proxy.labels[0].argmax(1)
+    strips = class_strips(
+        denormalize(proxy.images[0], proxy.mean, proxy.std).numpy(),
+        labels.numpy(),
+        proxy.class_names,
+        max_classes=MAX_CLASSES,
+        max_images=MAX_IMAGES,
+    )
+    note = f"{proxy.describe()}. Colours are clipped to what a screen can show."
+    if proxy.num_classes > MAX_CLASSES:
+        note += f" Shown: the first {MAX_CLASSES} of {proxy.num_classes} classes."
+    if proxy.ipc > MAX_IMAGES:
+        note += f" Shown: {MAX_IMAGES} of {proxy.ipc} images per class."
+    pictures = tuple(ClassPicture(name, base64.b64encode(png).decode()) for name, png in strips)
+    return pictures, note[0].upper() + note[1:]
+
+
+def _row(one: _Measured, inspection: SpaceInspection, ranking: dict[str, float]) -> CandidateRow:
     full = one.scores.get("full")
     counts = inspection.counts(one.candidate)
     scores: dict[str, float | None] = {name: score.accuracy for name, score in one.scores.items() if name != "full"}
@@ -239,6 +267,7 @@ def _row(one: _Measured, inspection: SpaceInspection) -> CandidateRow:
         truth_std=full.std if full else None,
         truth_seeds=full.num_seeds if full else 0,
         scores=scores,
+        ranking=ranking,
     )
 
 
@@ -249,23 +278,23 @@ def _ranking_score(scores: list[MeanScore]) -> np.ndarray:
     return lexicographic_ranks(accuracy, -loss)
 
 
+def _columns(complete: list[_Measured], inspection: SpaceInspection, trained: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """What each score ranks the candidates by, ``(n,)`` each, higher better."""
+    columns = {name: _ranking_score([one.scores[name] for one in complete]) for name in trained}
+    columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
+    columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
+    return columns
+
+
 def _summaries(
-    measured: list[_Measured],
-    inspection: SpaceInspection,
+    complete: list[_Measured],
+    columns: Mapping[str, np.ndarray],
     trained: Mapping[str, TrainingTask],
     proxy: ProxySet,
     config: ValidateConfig,
 ) -> tuple[tuple[ScoreSummary, ...], Estimate | None]:
     """Agreement of every score with the truth, on the sampled candidates that all of them could measure."""
-    complete = [
-        one
-        for one in measured
-        if one.group == "sample" and all(one.scores[name].accuracy is not None for name in ("full", *trained))
-    ]
     truth = np.array([one.scores["full"].accuracy for one in complete], dtype=float)
-    columns: dict[str, np.ndarray] = {name: _ranking_score([one.scores[name] for one in complete]) for name in trained}
-    columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
-    columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
     labels = {name: task.label for name, task in trained.items()}
     labels |= {"params": "Parameter count", "flops": "FLOPs"}
 
@@ -296,7 +325,7 @@ def _pick(rows: tuple[CandidateRow, ...], search: SearchResult, inspection: Spac
         return max(top, key=lambda row: row.truth or 0.0)
     if search.ranking:
         best = search.ranking[0]
-        return _row(_Measured(best.candidate, "top", {"proxy": best.score}), inspection)
+        return _row(_Measured(best.candidate, "top", {"proxy": best.score}), inspection, {})
     return None
 
 

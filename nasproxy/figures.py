@@ -1,0 +1,159 @@
+"""Pictures: plain data in, SVG text or PNG bytes out. Equal input gives equal bytes.
+
+Colours are those of Okabe and Ito, told apart with every common kind of colour blindness; groups also differ in shape.
+Figures are as wide as a telephone's screen, so that their text is readable there.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8F98", "#1F2328"
+
+SIZE = (4.6, 3.3)  # inches; at 96 dots per inch 442 × 317 pixels
+
+MAX_PICTURE_SIDE = 640  # pixels that a row of small images is magnified to, by a whole factor
+
+
+def _figure(height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(SIZE[0], height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, colors=INK)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str) -> str:
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def _plain(text: str, limit: int = 34) -> str:
+    """Text as it is: matplotlib would read $ as mathematics; long names are cut in the middle."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}…{text[-(limit // 2 - 1) :]}"
+    return text.replace("$", r"\$")
+
+
+def forest_svg(rows: Sequence[tuple[str, float | None, float | None, float | None]], xlabel: str) -> str:
+    """One line per ``(label, value, low, high)``, the first on top; an undefined one is written as such."""
+    figure, axes = _figure(0.9 + 0.42 * max(1, len(rows)))
+    for place, (_, value, low, high) in enumerate(rows):
+        colour = BLUE if place == 0 else INK
+        if value is None:
+            axes.text(0, place, "undefined", ha="center", va="center", fontsize=9, color=GREY)
+            continue
+        if low is not None and high is not None:
+            axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+        axes.plot([value], [place], marker="o" if place == 0 else "s", markersize=7, color=colour)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_xlim(-1.02, 1.02)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [_plain(label) for label, *_ in rows])
+    axes.set_xlabel(xlabel, fontsize=9)
+    return _svg(figure, "forest")
+
+
+def scatter_svg(
+    groups: Sequence[tuple[str, Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, *, name: str
+) -> str:
+    """Up to two groups ``(label, x, y)`` of points: circles, then hollow diamonds."""
+    figure, axes = _figure()
+    styles = (("o", BLUE, BLUE), ("D", ORANGE, "none"))
+    for (label, x, y), (marker, edge, face) in zip(groups, styles, strict=False):
+        if len(x):
+            axes.scatter(x, y, s=30, marker=marker, edgecolors=edge, facecolors=face, alpha=0.85, label=label)
+    if sum(len(x) > 0 for _, x, _ in groups) > 1:
+        axes.legend(fontsize=8, frameon=False)
+    axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
+    axes.set_ylabel(_plain(ylabel, 60), fontsize=9)
+    return _svg(figure, name)
+
+
+def rank_svg(x_ranks: Sequence[float], y_ranks: Sequence[float], xlabel: str, *, name: str) -> str:
+    """Rank against rank, 1 the best, with the line of perfect agreement."""
+    figure, axes = _figure()
+    n = len(x_ranks)
+    axes.plot([1, max(n, 2)], [1, max(n, 2)], color=GREY, linewidth=1)
+    axes.scatter(x_ranks, y_ranks, s=30, color=BLUE, alpha=0.85)
+    axes.set_xlim(max(n, 2) + 0.7, 0.3)
+    axes.set_ylim(max(n, 2) + 0.7, 0.3)
+    axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
+    axes.set_ylabel("rank by full accuracy (1 is best)", fontsize=9)
+    return _svg(figure, name)
+
+
+def history_svg(history: Sequence[tuple[int, float]]) -> str:
+    """Proxy accuracy of each candidate in the order of the search, and the best so far; accuracies are fractions."""
+    figure, axes = _figure()
+    x = [number for number, _ in history]
+    y = [100 * accuracy for _, accuracy in history]
+    axes.scatter(x, y, s=14, color=GREY, label="candidate")
+    axes.step(x, np.maximum.accumulate(y) if y else y, where="post", color=BLUE, linewidth=1.8, label="best so far")
+    axes.set_xlabel("candidates evaluated", fontsize=9)
+    axes.set_ylabel("validation accuracy on the proxy, %", fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return _svg(figure, "history")
+
+
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    """uint8 ``(n, c, h, w)`` → ``(n, h, w, 3)``: three channels as they are, any other number as their mean in grey."""
+    if pixels.shape[1] != 3:
+        pixels = np.rint(pixels.astype(float).mean(axis=1, keepdims=True)).astype(np.uint8).repeat(3, axis=1)
+    return pixels.transpose(0, 2, 3, 1)
+
+
+def _strip(rows: Sequence[np.ndarray], factor: int) -> bytes:
+    """PNG of rows of ``(h, w, 3)`` images, magnified by ``factor``, with a gap between them."""
+    from PIL import Image
+
+    gap = max(1, factor // 2)
+    height, width = (side * factor for side in rows[0].shape[1:3])
+    columns = max(len(row) for row in rows)
+    canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for r, row in enumerate(rows):
+        for c, image in enumerate(row):
+            large = image.repeat(factor, axis=0).repeat(factor, axis=1)
+            top, left = r * (height + gap), c * (width + gap)
+            canvas[top : top + height, left : left + width] = large
+    out = io.BytesIO()
+    Image.fromarray(canvas).save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def image_grid_png(pixels: np.ndarray, labels: np.ndarray, num_classes: int) -> bytes:
+    """PNG with one row of images per class; ``pixels`` uint8 ``(n, c, h, w)``, ``labels`` ``(n,)``."""
+    images = _rgb(pixels)
+    rows = [images[labels == label] for label in range(num_classes)]
+    columns = max(len(row) for row in rows)
+    factor = max(1, MAX_PICTURE_SIDE // (columns * images.shape[2]))
+    return _strip([row if len(row) else np.full((1, *images.shape[1:]), 255, np.uint8) for row in rows], min(factor, 8))
+
+
+def class_strips(
+    pixels: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, max_classes: int, max_images: int
+) -> list[tuple[str, bytes]]:
+    """``(class name, PNG)`` of the first ``max_images`` images of each of the first ``max_classes`` classes."""
+    images = _rgb(pixels)
+    strips = []
+    for label, name in enumerate(class_names[:max_classes]):
+        own = images[labels == label][:max_images]
+        if len(own):
+            strips.append((name, _strip([own], max(1, min(6, 192 // images.shape[1])))))
+    return strips

@@ -1,0 +1,370 @@
+"""The report: the verdict in words, and one HTML page that carries everything and asks no network for anything."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nasproxy.correlation import Estimate, RankAgreement
+from nasproxy.errors import NasproxyError
+from nasproxy.figures import forest_svg, history_svg, rank_svg, scatter_svg
+from nasproxy.proxyset import write_atomically
+
+DATA_FILE = "report.json"
+MAX_ROWS = 40  # of failures and of candidates in a table; what is left out is counted
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """One candidate of the validation: its parameters, its mean full accuracy ``truth``, its scores by name.
+
+    ``group``: "sample" was drawn uniformly from the space and makes the global numbers; "top" are the search's best.
+    Accuracies are fractions; None where a training failed or was not done.
+    """
+
+    id: str
+    params: dict[str, Scalar]
+    group: str
+    truth: float | None
+    truth_std: float | None
+    truth_seeds: int
+    scores: dict[str, float | None]
+    ranking: dict[str, float]  # what the correlations rank by: accuracies with the loss breaking ties, or counts
+
+    @property
+    def label(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.params.items())
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """One row of the table of scores; ``agreement`` is on the uniform sample."""
+
+    name: str
+    label: str
+    agreement: RankAgreement
+    num_images: int | None
+    seconds_per_candidate: float | None
+    one_off_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A training that gave no number, and why."""
+
+    candidate: str
+    params: dict[str, Scalar]
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was paid for what."""
+
+    what: str
+    seconds: float | None
+    images: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class ClassPicture:
+    """Images of one class, side by side, as a PNG in base64."""
+
+    name: str
+    png: str
+
+
+@dataclass(frozen=True)
+class CorrelationReport:
+    """Everything that the page shows, as plain data; :func:`nasproxy.validate.validate` makes it."""
+
+    title: str
+    dataset: str
+    space: str
+    space_size: int | None
+    num_invalid: int
+    created: str
+    candidates: tuple[CandidateRow, ...]
+    scores: tuple[ScoreSummary, ...]
+    difference: Estimate | None  # Spearman of the proxy minus that of the random subset
+    history: tuple[tuple[int, float], ...]
+    pick: CandidateRow | None
+    pick_test_accuracy: float | None
+    pick_test_std: float | None
+    failures: tuple[Failure, ...]
+    costs: tuple[Cost, ...]
+    pictures: tuple[ClassPicture, ...]
+    pictures_note: str
+    truth_note: str
+    notes: tuple[str, ...]
+    reproducibility: tuple[tuple[str, str], ...]
+    commands: tuple[str, ...]
+
+    def score(self, name: str) -> ScoreSummary | None:
+        return next((score for score in self.scores if score.name == name), None)
+
+
+# -------------------------------------------------------------------------------------------------------------- verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``level``, one of ``VERDICTS``; one ``sentence`` with ρ, interval and n; further ``details``."""
+
+    level: str
+    sentence: str
+    details: tuple[str, ...]
+
+
+VERDICTS = {
+    "believe": "the interval of ρ lies above 0, and so does that of the difference to the random subset",
+    "weak": "the interval of ρ lies above 0, but an advantage over the random subset is not shown",
+    "worse": "the random subset ranks better: the interval of the difference lies below 0",
+    "not_shown": "the interval of ρ includes 0",
+    "harmful": "the interval of ρ lies below 0",
+    "unknown": "ρ or its interval is undefined, or nothing was validated",
+}
+
+FEW = 50  # below, intervals near ρ = .8 are wider than .25
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A signed number with a true minus: ``+0.42``, ``−0.10``."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"no interval: {estimate.undefined}"
+    return f"95 % interval {signed(estimate.low)} to {signed(estimate.high)}"
+
+
+def _rho(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return f"undefined ({estimate.undefined})"
+    return f"{signed(estimate.value)} ({_interval(estimate)})"
+
+
+def verdict(report: CorrelationReport) -> Verdict:
+    """What may be concluded, by the rules in ``VERDICTS``, which the page prints, too."""
+    proxy = report.score("proxy")
+    if proxy is None or proxy.agreement.n == 0:
+        return Verdict("unknown", "This proxy set was not validated: nothing is known about how it ranks.", ())
+    rho, n = proxy.agreement.spearman, proxy.agreement.n
+    if rho.value is None or rho.low is None or rho.high is None:
+        why = rho.undefined or "no interval"
+        return Verdict("unknown", f"Nothing can be said about how this proxy set ranks architectures: {why}.", ())
+    difference, random = report.difference, report.score("random_subset")
+    better = difference is not None and difference.low is not None and difference.low > 0
+    worse = difference is not None and difference.high is not None and difference.high < 0
+    facts = f"Spearman ρ = {_rho(rho)}, n = {n}"
+    against = "a random subset of equal size was not measured"
+    if random is not None and difference is not None and difference.value is not None:
+        against = (
+            f"a random real subset of equal size reaches {_rho(random.agreement.spearman)}; "
+            f"the difference is {_rho(difference)}"
+        )
+    if rho.high < 0:
+        level, claim = "harmful", "This proxy set ranks architectures backwards"
+    elif worse:
+        level, claim = "worse", "This proxy set ranks architectures worse than random real images"
+    elif rho.low <= 0:
+        level, claim = "not_shown", "This proxy set is not shown to rank architectures better than chance"
+    elif better:
+        level, claim = "believe", "This proxy set ranks architectures, and better than random real images"
+    else:
+        level, claim = "weak", "This proxy set ranks architectures, but not demonstrably better than random real images"
+    details = [f"Equally many random images: {against}."]
+    free = [s for s in report.scores if s.name in ("params", "flops") and s.agreement.spearman.value is not None]
+    if free:
+        words = [f"{s.label} {_rho(s.agreement.spearman)}" for s in free]
+        best = max(free, key=lambda s: s.agreement.spearman.value or 0.0)
+        beaten = (best.agreement.spearman.value or 0.0) > rho.value
+        details.append(
+            f"Free of charge: {'; '.join(words)}."
+            + (f" On this sample {best.label} ranks better than the proxy set." if beaten else "")
+        )
+    if n < FEW:
+        details.append(
+            f"n = {n} is few: even near ρ = .8 an interval from fewer than {FEW} architectures is wider than .25. "
+            "`nasproxy validate --sample N` goes on with more."
+        )
+    return Verdict(level, f"{claim}: {facts}.", tuple(details))
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds for a table: ``0``, ``0.42 s``, ``12 s``, ``3.5 min``, ``2.1 h``."""
+    if seconds is None:
+        return "–"
+    if seconds == 0:
+        return "0"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def percent(fraction: float | None, std: float | None = None) -> str:
+    """``54.3 %``, with ``± 0.4`` when ``std`` is known; a dash for None."""
+    if fraction is None:
+        return "–"
+    return f"{100 * fraction:.1f}{f' ± {100 * std:.1f}' if std is not None else ''} %"
+
+
+def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
+    """What the terminal prints at the end: the verdict, the pick, the cost."""
+    found = verdict(report)
+    comparison = f" {found.details[0]}" if found.details else ""
+    if report.pick is None:
+        pick = "No pick: no candidate could be trained."
+    else:
+        test = f", test accuracy {percent(report.pick_test_accuracy, report.pick_test_std)}"
+        known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}{test}"
+        unknown = f"accuracy on the proxy {percent(report.pick.scores.get('proxy'))}, not trained on the full data"
+        if report.pick.truth is not None and report.pick_test_accuracy is None:
+            known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}"
+        pick = f"Pick: {report.pick.label} ({known if report.pick.truth is not None else unknown})."
+    paid = "; ".join(f"{cost.what.lower()} {duration_text(cost.seconds)}" for cost in report.costs)
+    return f"{found.sentence}{comparison}", pick, f"Cost: {paid or 'nothing was trained'}."
+
+
+# ----------------------------------------------------------------------------------------------------------------- data
+
+
+def save_report(report: CorrelationReport, run: Path) -> Path:
+    """Writes the report's data into the folder ``run``, for :func:`read_report`."""
+    path = run / DATA_FILE
+    text = json.dumps(asdict(report), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, text.encode())
+    return path
+
+
+def read_report(run: Path) -> CorrelationReport:
+    """Reads what :func:`save_report` wrote.
+
+    Raises:
+        NasproxyError: when the run has no finished validation, or its data cannot be read.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    path = run / DATA_FILE
+    if not path.is_file():
+        raise NasproxyError(f"The run '{run}' has no {DATA_FILE} yet: finish it with `nasproxy validate {run}`.")
+    try:
+        return TypeAdapter(CorrelationReport).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise NasproxyError(
+            f"'{path}' cannot be read ({error.error_count()} errors): write it again with `nasproxy validate {run}`."
+        ) from None
+
+
+# ----------------------------------------------------------------------------------------------------------------- page
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _svg_uri(svg: str) -> str:
+    return _data_uri("image/svg+xml", svg.encode())
+
+
+def _ranks_from_best(values: Sequence[float]) -> list[float]:
+    """Average ranks, 1 the highest."""
+    from scipy.stats import rankdata
+
+    return [float(rank) for rank in rankdata([-value for value in values])]
+
+
+def _figures(report: CorrelationReport) -> dict[str, Any]:
+    """Every figure as ``{"src", "alt", "caption"}``; pairs of plots for the trained scores."""
+    sample = [row for row in report.candidates if row.group == "sample" and row.truth is not None]
+    top = [row for row in report.candidates if row.group == "top" and row.truth is not None]
+    forest = [(s.label, s.agreement.spearman) for s in report.scores]
+    pairs = []
+    for score in report.scores:
+        if score.name not in ("proxy", "random_subset"):
+            continue
+        points = [row for row in sample if score.name in row.ranking]
+        if not points:
+            continue
+        special = [row for row in top if row.scores.get(score.name) is not None]
+        scatter = scatter_svg(
+            [
+                (
+                    f"{group} (n = {len(rows)})",
+                    [100 * (row.scores[score.name] or 0.0) for row in rows],
+                    [100 * (row.truth or 0.0) for row in rows],
+                )
+                for group, rows in (("uniform sample", points), ("search's top", special))
+            ],
+            "score: validation accuracy, %",
+            "full accuracy, %",
+            name=f"scatter-{score.name}",
+        )
+        ranks = rank_svg(
+            _ranks_from_best([row.ranking[score.name] for row in points]),
+            _ranks_from_best([row.truth or 0.0 for row in points]),
+            "rank by the score (1 is best)",
+            name=f"ranks-{score.name}",
+        )
+        rho = _rho(score.agreement.spearman)
+        pairs.append(
+            {
+                "label": score.label,
+                "rho": rho,
+                "n": score.agreement.n,
+                "scatter": _svg_uri(scatter),
+                "ranks": _svg_uri(ranks),
+            }
+        )
+    return {
+        "forest": _svg_uri(
+            forest_svg([(label, e.value, e.low, e.high) for label, e in forest], "Spearman ρ with 95 % interval")
+        )
+        if forest
+        else None,
+        "pairs": pairs,
+        "history": _svg_uri(history_svg(report.history)) if report.history else None,
+    }
+
+
+def render_report(report: CorrelationReport) -> str:
+    """The page: one HTML document without scripts or outside references; equal reports give equal text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("nasproxy"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"signed": signed, "percent": percent, "duration": duration_text}
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        verdict=verdict(report),
+        rules=VERDICTS,
+        figures=_figures(report),
+        pictures=[(p.name, f"data:image/png;base64,{p.png}") for p in report.pictures],
+        sample=[row for row in report.candidates if row.group == "sample"],
+        top=[row for row in report.candidates if row.group == "top"],
+        max_rows=MAX_ROWS,
+    )
+
+
+def write_report(report: CorrelationReport, path: Path) -> Path:
+    """Writes the page to ``path``, atomically."""
+    write_atomically(path, render_report(report).encode())
+    return path
