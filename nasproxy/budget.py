@@ -84,7 +84,8 @@ def _names(budget: str | None) -> tuple[str, ...]:
 
 def condense_config(budget: Budget, overrides: dict[str, Any]) -> CondenseConfig:
     """The settings of ``budget``, with the person's own values in their place."""
-    values = {
+    values: dict[str, Any] = {
+        "init": budget.init,
         "outer_steps": budget.outer_steps,
         "width": budget.width,
         "batch_real": budget.batch_real,
@@ -106,10 +107,11 @@ def omissions(config: CondenseConfig) -> str:
         "batch_real": "real images per class",
     }
     ours, theirs = config.as_json(), published.as_json()
+    started = ["real images instead of noise to start from"] if config.init != published.init else []
     parts = [
         f"{ours[name]} instead of {theirs[name]} {text}" for name, text in names.items() if ours[name] != theirs[name]
     ]
-    return ", ".join(parts)
+    return ", ".join(parts + started)
 
 
 def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | None, device: torch.device) -> BuildPlan:

@@ -79,7 +79,7 @@ def build_proxy_command(
     method: Annotated[str, typer.Option(help="How the images are made: see `nasproxy list`.")] = CondenseConfig.method,
     ipc: Annotated[int, typer.Option(help="Images per class.")] = CondenseConfig.ipc,
     budget: BudgetName = None,
-    init: Annotated[str, typer.Option(help=f"First images: {' | '.join(INITS)}.")] = CondenseConfig.init,
+    init: Annotated[str | None, typer.Option(help=f"First images: {' | '.join(INITS)}. {BY_BUDGET}")] = None,
     distance: Annotated[str, typer.Option(help=f"{' | '.join(DISTANCE_NAMES)}.")] = CondenseConfig.distance,
     layer_weights: Annotated[
         str | None, typer.Option(help="Weight of each layer in the distance, such as 1,1,1,0.5. [default: all 1]")

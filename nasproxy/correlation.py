@@ -213,7 +213,7 @@ def regret(score: np.ndarray, truth: np.ndarray) -> float:
 
 
 def lexicographic_ranks(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
-    """Average ranks ``(n,)`` by ``primary``, ties broken by ``secondary``; higher is better, exact ties share a rank."""
+    """Average ranks ``(n,)`` by ``primary``, ties broken by ``secondary``; higher is better, exact ties share."""
     pairs = np.stack([np.asarray(primary, dtype=float), np.asarray(secondary, dtype=float)], axis=1)
     _, inverse = np.unique(pairs, axis=0, return_inverse=True)  # rows come out sorted by primary, then secondary
     return _ranks(inverse.reshape(-1))

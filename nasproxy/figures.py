@@ -64,7 +64,7 @@ def forest_svg(rows: Sequence[tuple[str, float | None, float | None, float | Non
         axes.plot([value], [place], marker="o" if place == 0 else "s", markersize=7, color=colour)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_xlim(-1.02, 1.02)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [_plain(label) for label, *_ in rows])
     axes.set_xlabel(xlabel, fontsize=9)
     return _svg(figure, "forest")

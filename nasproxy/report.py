@@ -137,8 +137,9 @@ FEW = 50  # below, intervals near ρ = .8 are wider than .25
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A signed number with a true minus: ``+0.42``, ``−0.10``."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """A signed number with a true minus: ``+0.42``, ``−0.10``; ``0.00`` without a sign."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def _interval(estimate: Estimate) -> str:
@@ -195,7 +196,7 @@ def verdict(report: CorrelationReport) -> Verdict:
     if n < FEW:
         details.append(
             f"n = {n} is few: even near ρ = .8 an interval from fewer than {FEW} architectures is wider than .25. "
-            "`nasproxy validate --sample N` goes on with more."
+            "nasproxy validate --sample N goes on with more."
         )
     return Verdict(level, f"{claim}: {facts}.", tuple(details))
 

@@ -199,7 +199,7 @@ def test_a_whole_benchmark_takes_seconds():
 
 
 def test_intervals_are_those_of_the_literature():
-    """FIELD: near ρ = .8 the interval of n = 50 is about .25 wide, of n = 200 about .12."""
+    """Near ρ = .8 the interval of n = 50 is about .25 wide, of n = 200 about .12."""
     widths = {}
     for n in (50, 200):
         estimates = [rank_agreement(*pairs(n, 0.81, seed), k=1, num_resamples=400).spearman for seed in range(20)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -30,6 +31,7 @@ from nasproxy.errors import NasproxyError
 
 FORMAT_VERSION = 1
 GREY_MODES = ("1", "L", "LA")
+DEEP_RAW_MODE = re.compile(r"'(RGB[AX]?|LA?|CMYK);16")  # but BGR;16 is a bitmap of 16 bits per pixel
 
 Progress = Callable[[int, int, str], None]
 T = TypeVar("T")
@@ -214,7 +216,7 @@ def _opened(item: Item) -> Iterator[Any]:
         image: Any
         with Image.open(BytesIO(coded) if isinstance(coded, bytes) else coded) as image:
             # Pillow reads 16-bit colour as 8-bit "RGB" without a word: only the raw mode of the tiles tells.
-            if image.mode[0] in "IF" or ";16" in str(image.tile):
+            if image.mode[0] in "IF" or DEEP_RAW_MODE.search(str(image.tile)):
                 raise NasproxyError(
                     f"Images must have 8 bits per channel, but '{name}' has more (mode {image.mode}): convert it."
                 )
@@ -249,7 +251,7 @@ def _pixels(item: Item, grey: bool, image_size: int | None) -> bytes:
     from PIL import Image
 
     with _opened(item) as image:
-        if not grey and image.mode in ("P", "PA"):
+        if image.mode in ("P", "PA"):
             image = image.convert("RGBA")  # Pillow warns when a palette's transparency is dropped in one step
         image = image.convert("L" if grey else "RGB")
         if image_size is not None and image.size != (image_size, image_size):

@@ -175,7 +175,13 @@ def _list_parquet(folder: Path, files: list[Path]) -> Listing:
             with _parquet_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 columns[path] = _image_column(path, file.schema_arrow)
                 column = _label_column(path, file.schema_arrow)
-                names = names or _hub_class_names(file.schema_arrow, column)
+                own_names = _hub_class_names(file.schema_arrow, column)
+                if names and own_names and own_names != names:
+                    raise NasproxyError(
+                        f"All Parquet files must name the same classes, but '{path}' has {', '.join(own_names)} and "
+                        f"'{group[0] if parts else files[0]}' {', '.join(names)}: write them again."
+                    )
+                names = names or own_names
                 values = file.read(columns=[column]).column(0)
                 if values.null_count:
                     raise NasproxyError(

@@ -36,8 +36,8 @@ def load_npz(path: Path) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
     """The splits and class names of an ``.npz``; its arrays are held in memory.
 
     Images are uint8, or floats in [0, 1] that are rounded to uint8; ``(n, h, w)``, ``(n, h, w, c)`` or
-    ``(n, c, h, w)``. Of the two outer axes of an image, the one of length 1 or 3 is the channels, else the shorter one. Labels are
-    integers ``(n,)`` or ``(n, 1)``. ``class_names`` is optional.
+    ``(n, c, h, w)``. The channels are the first or last axis of an image: the one of length 1 or 3, else the shorter
+    one. Labels are integers ``(n,)`` or ``(n, 1)``. ``class_names`` is optional.
 
     Raises:
         NasproxyError: for a file that cannot be read, or arrays that are missing or of another kind.
@@ -80,22 +80,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except BROKEN as error:
         reason = "it holds Python objects, which could run code" if "allow_pickle" in str(error) else str(error)
         raise NasproxyError(
-            f"'{path}' cannot be read as an .npz of plain arrays ({reason}): write it again."
+            f"'{path}' cannot be read as an .npz of plain arrays ({reason}): write it again with numpy.savez."
         ) from error
-    except (NotImplementedError, MemoryError, OverflowError) as error:
-        raise NasproxyError(f"'{path}' cannot be read as an .npz of plain arrays ({error}): write it again.") from error
 
 
 def _pixels(path: Path, key: str, pixels: np.ndarray) -> np.ndarray:

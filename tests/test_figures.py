@@ -1,0 +1,66 @@
+import io
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasproxy.figures import class_strips, forest_svg, history_svg, image_grid_png, rank_svg, scatter_svg
+
+DRAWINGS = {
+    "forest": lambda: forest_svg(
+        [("a $x$ <b> & 'c'", 0.4, 0.1, 0.7), ("b", None, None, None), ("c", 0, None, None)], "ρ"
+    ),
+    "empty forest": lambda: forest_svg([], "ρ"),
+    "scatter": lambda: scatter_svg([("one", [1, 2], [3, 4]), ("two", [5], [6])], "x $_^", "y", name="s"),
+    "empty scatter": lambda: scatter_svg([("one", [], []), ("two", [], [])], "x", "y", name="s"),
+    "ranks": lambda: rank_svg([1, 2.5, 2.5], [3, 1, 2], "x", name="r"),
+    "one rank": lambda: rank_svg([1], [1], "x", name="r"),
+    "history": lambda: history_svg([(1, 0.2), (2, 0.5), (4, 0.3)]),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawings_are_xml_and_repeat_byte_by_byte(name):
+    first, second = DRAWINGS[name](), DRAWINGS[name]()
+    assert first == second
+    root = ET.fromstring(first)
+    assert root.tag.endswith("svg")
+    assert "<script" not in first
+
+
+def test_many_points_stay_small():
+    points = list(np.linspace(0, 1, 300))
+    assert len(scatter_svg([("a", points, points), ("b", [], [])], "x", "y", name="s")) < 80_000
+
+
+def picture(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_grid_has_one_row_per_class_and_shows_the_pixels():
+    pixels = np.zeros((4, 3, 2, 2), dtype=np.uint8)
+    pixels[2] = 200
+    pixels[:, 0] += 50
+    grid = picture(image_grid_png(pixels, np.array([0, 0, 1, 1]), 2))
+    factor = 8
+    gap = factor // 2
+    assert grid.shape == (2 * 2 * factor + gap, 2 * 2 * factor + gap, 3)
+    assert grid[0, 0].tolist() == [50, 0, 0]
+    assert grid[2 * factor + gap, 0].tolist() == [250, 200, 200]
+    assert grid[2 * factor, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
+def test_any_number_of_channels_and_uneven_classes(channels):
+    pixels = np.full((5, channels, 4, 6), 7, dtype=np.uint8)
+    grid = picture(image_grid_png(pixels, np.array([0, 0, 0, 2, 2]), 3))
+    assert grid[0, 0].tolist() == [7, 7, 7]
+
+
+def test_strips_are_limited():
+    pixels = np.zeros((200, 1, 4, 4), dtype=np.uint8)
+    labels = np.arange(200) % 40
+    strips = class_strips(pixels, labels, [f"c{i}" for i in range(40)], max_classes=5, max_images=3)
+    assert [name for name, _ in strips] == ["c0", "c1", "c2", "c3", "c4"]
+    assert picture(strips[0][1]).shape == (24, 3 * 24 + 2 * 3, 3)
