@@ -82,15 +82,15 @@ def _names(budget: str | None) -> tuple[str, ...]:
     return (budget,)
 
 
-def condense_config(budget: Budget, overrides: dict[str, Any]) -> CondenseConfig:
-    """The settings of ``budget``, with the person's own values in their place."""
+def condense_config(budget: Budget, overrides: dict[str, Any], input_shape: tuple[int, int, int]) -> CondenseConfig:
+    """The settings of ``budget`` for images ``(c, h, w)``, with the person's own values in their place."""
     values: dict[str, Any] = {
         "init": budget.init,
         "outer_steps": budget.outer_steps,
         "width": budget.width,
         "batch_real": budget.batch_real,
     }
-    config = CondenseConfig(**(values | overrides))
+    config = CondenseConfig(**(values | overrides)).for_image(input_shape)
     if budget.net_steps is not None and "net_steps" not in overrides:
         config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
     return config
@@ -126,7 +126,7 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
     limit = time_limit(device)
     slower = ""
     for name in _names(budget):
-        config = condense_config(BUDGETS[name], overrides)
+        config = condense_config(BUDGETS[name], overrides, dataset.input_shape)
         seconds = estimate_seconds(dataset, config, device)
         if budget is not None:
             return BuildPlan(config, name, seconds, "asked for", omissions(config))

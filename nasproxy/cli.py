@@ -98,7 +98,7 @@ def build_proxy_command(
         str, typer.Option(help="Family of the matching net: see `nasproxy list`.")
     ] = CondenseConfig.network,
     width: Annotated[int | None, typer.Option(help=f"Channels of the matching net. {BY_BUDGET}")] = None,
-    depth: Annotated[int, typer.Option(help="Blocks of the matching net.")] = CondenseConfig.depth,
+    depth: Annotated[int | None, typer.Option(help="Blocks of the matching net. [default: pools to about 4×4]")] = None,
     norm: Annotated[str, typer.Option(help="Normalisation of the matching net.")] = CondenseConfig.norm,
     recipe: Annotated[
         str, typer.Option(help=f"How to train on the set, stored with it: {' | '.join(RECIPES)}.")

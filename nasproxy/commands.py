@@ -538,7 +538,7 @@ def _size(space: SearchSpace) -> str:
 
 
 # Small enough for three minutes on two cores, large enough that every part of the road is walked.
-DEMO_CONDENSE = {"ipc": 1, "outer_steps": 200, "width": 32, "batch_real": 64}
+DEMO_CONDENSE = {"ipc": 1, "outer_steps": 200}
 DEMO_SEARCH = {"trials": 30, "epochs": 100}
 DEMO_VALIDATE = {"sample": 20, "top": 3, "epochs": 10}
 

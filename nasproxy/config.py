@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nasproxy.errors import NasproxyError, unknown
@@ -108,6 +109,15 @@ def loops_for_ipc(ipc: int) -> tuple[int, int]:
     return ipc, round((1 - share) * PUBLISHED_LOOPS[low][1] + share * PUBLISHED_LOOPS[high][1])
 
 
+def depth_for_image(height: int, width: int) -> int:
+    """Blocks of the matching net that pool an image to about 4 × 4: 3 for 28 or 32 pixels as in [DC], 4 for 64.
+
+    Too deep a net matches noise: on the 8 × 8 digits, three blocks turned real images that train a net to 72 % into
+    ones that train it to 19 %, one block into ones that train it to 90 % (benchmarks/LOG.md).
+    """
+    return max(1, round(math.log2(min(height, width) / 4)))
+
+
 @dataclass(frozen=True)
 class CondenseConfig:
     """Settings of ``build-proxy``. Names and the paper's symbols:
@@ -115,7 +125,8 @@ class CondenseConfig:
     ``outer_steps`` K, freshly initialised nets · ``inner_steps`` T, matchings per net · ``net_steps`` ς_θ, epochs of
     the net over the synthetic set between two matchings · ``lr_img`` η_S · ``lr_net`` η_θ · ``batch_real`` real images
     per class and matching. ``inner_steps`` and ``net_steps`` of None follow :func:`loops_for_ipc`. ``layer_weights``
-    multiplies the distance of each convolution and linear layer, in forward order; None is all ones.
+    multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
+    follows :func:`depth_for_image`.
     """
 
     method: str = "gradient_matching"
@@ -134,13 +145,13 @@ class CondenseConfig:
     batch_norm_images: int = 16
     network: str = "convnet"
     width: int = 128
-    depth: int = 3
+    depth: int | None = None
     norm: str = "instance"
     recipe: str = "one_cycle"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, ipc=self.ipc, outer_steps=self.outer_steps, inner_steps=self.inner_steps)
+        _at_least(1, ipc=self.ipc, outer_steps=self.outer_steps, inner_steps=self.inner_steps, depth=self.depth)
         _at_least(1, batch_real=self.batch_real, batch_net=self.batch_net, batch_norm_images=self.batch_norm_images)
         _at_least(0, net_steps=self.net_steps, momentum_img=self.momentum_img, seed=self.seed)
         for name, value in (("lr_img", self.lr_img), ("lr_net", self.lr_net)):
@@ -167,6 +178,10 @@ class CondenseConfig:
             inner if self.inner_steps is None else self.inner_steps,
             net if self.net_steps is None else self.net_steps,
         )
+
+    def for_image(self, input_shape: tuple[int, int, int]) -> CondenseConfig:
+        """These settings with the depth filled in for images ``(c, h, w)``."""
+        return self if self.depth is not None else replace(self, depth=depth_for_image(*input_shape[1:]))
 
     def as_json(self) -> dict[str, Any]:
         """Every value, with the loops resolved; for provenance and hashes."""

@@ -10,6 +10,7 @@ from nasproxy.scores import on_device, proxy_task
 from nasproxy.spaces import inspect_space, load_space
 
 CPU = torch.device("cpu")
+SHAPE = (3, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -21,20 +22,21 @@ def test_durations_read_well(seconds, text):
 
 def test_the_persons_values_hold_in_every_budget():
     for values in BUDGETS.values():
-        config = condense_config(values, {"width": 7, "net_steps": 3, "ipc": 2})
+        config = condense_config(values, {"width": 7, "net_steps": 3, "ipc": 2}, SHAPE)
         assert (config.width, config.net_steps, config.ipc) == (7, 3, 2)
-        assert condense_config(values, {}).width == values.width
+        assert condense_config(values, {}, SHAPE).width == values.width
 
 
 def test_paper_is_the_published_protocol():
-    config = condense_config(BUDGETS["paper"], {})
+    config = condense_config(BUDGETS["paper"], {}, SHAPE)
     assert (config.outer_steps, config.loops, config.width, config.batch_real) == (1000, (10, 50), 128, 256)
+    assert (config.depth, config.init) == (3, "noise")
     assert budget.omissions(config) == ""
 
 
 def test_no_budget_trains_the_net_more_than_the_paper_does():
     for values in BUDGETS.values():
-        assert condense_config(values, {"ipc": 1}).loops == (1, 1)
+        assert condense_config(values, {"ipc": 1}, SHAPE).loops == (1, 1)
 
 
 @pytest.mark.parametrize(("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")])

@@ -64,6 +64,12 @@ def test_hash_sees_every_value_and_no_order():
         assert config_hash(replace(base, **change).as_json()) != config_hash(base.as_json())
 
 
+@pytest.mark.parametrize(("side", "depth"), [(4, 1), (8, 1), (16, 2), (28, 3), (32, 3), (64, 4), (224, 6)])
+def test_depth_follows_the_image(side, depth):
+    assert CondenseConfig().for_image((3, side, side + 5)).depth == depth
+    assert CondenseConfig(depth=2).for_image((3, side, side)).depth == 2
+
+
 def test_settings_survive_json():
     config = CondenseConfig(ipc=3, layer_weights=(1.0, 0.5))
     values = config.as_json()

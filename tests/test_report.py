@@ -116,15 +116,25 @@ def parsed(page):
     return parser.tags
 
 
+def nothing():
+    report = make_report(0, top=0, failures=0)
+    return replace(report, history=(), pictures=(), costs=(), notes=(), scores=(), difference=None, commands=())
+
+
+def unvalidated():
+    report = make_report()
+    return replace(report, pick=replace(report.pick, truth=None), pick_test_accuracy=None)
+
+
 EXTREMES = {
-    "ordinary": lambda: make_report(),
+    "ordinary": make_report,
     "hostile": lambda: make_report(hostile=HOSTILE),
     "large": lambda: make_report(300, top=10, failures=100),
     "three": lambda: make_report(3),
-    "nothing": lambda: replace(make_report(0, top=0, failures=0), history=(), pictures=(), costs=(), notes=(), scores=(), difference=None, commands=()),
+    "nothing": nothing,
     "infinite space": lambda: replace(make_report(), space_size=None),
-    "no truth for the pick": lambda: replace(make_report(), pick=replace(make_report().pick, truth=None), pick_test_accuracy=None),
-}  # fmt: skip
+    "no truth for the pick": unvalidated,
+}
 
 
 @pytest.mark.parametrize("name", EXTREMES)
@@ -238,8 +248,7 @@ def test_three_lines():
     assert "random real subset" in first
     assert "test accuracy 81.2 %" in second
     assert "building the proxy set 12 s" in third
-    untested = replace(make_report(), pick=replace(make_report().pick, truth=None), pick_test_accuracy=None)
-    assert "not trained on the full data" in three_lines(untested)[1]
+    assert "not trained on the full data" in three_lines(unvalidated())[1]
     assert "No pick" in three_lines(replace(make_report(), pick=None))[1]
 
 
@@ -249,14 +258,8 @@ def test_numbers_for_people():
     assert percent(0.5432) == "54.3 %"
     assert percent(0.5, 0.012) == "50.0 ± 1.2 %"
     assert percent(None) == "–"
-    assert [duration_text(s) for s in (None, 0, 0.123, 45, 600, 9000)] == [
-        "–",
-        "0",
-        "0.12 s",
-        "45 s",
-        "10.0 min",
-        "2.5 h",
-    ]
+    texts = {None: "–", 0: "0", 0.123: "0.12 s", 45: "45 s", 600: "10.0 min", 9000: "2.5 h"}
+    assert {seconds: duration_text(seconds) for seconds in texts} == texts
 
 
 @pytest.mark.slow

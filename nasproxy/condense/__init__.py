@@ -67,6 +67,7 @@ def build_proxy(
     """
     if config.method not in CONDENSERS:
         raise unknown("method", config.method, CONDENSERS)
+    config = config.for_image(dataset.input_shape)
     images, labels, seconds = CONDENSERS[config.method](
         dataset, config, device=choice.device, checkpoint=checkpoint, progress=progress, on_snapshot=on_snapshot
     )

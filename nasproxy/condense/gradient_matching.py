@@ -197,6 +197,7 @@ def gradient_matching(
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
     """
     started = time.perf_counter()
+    config = config.for_image(dataset.input_shape)
     real = _RealImages(dataset, device)
     for label, indices in enumerate(real.indices):
         if len(indices) == 0:
@@ -285,6 +286,7 @@ def estimate_seconds(dataset: Dataset, config: CondenseConfig, device: torch.dev
 
     Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed.
     """
+    config = config.for_image(dataset.input_shape)
     inner_steps, net_steps = config.loops
     real = _RealImages(dataset, device)
     net = _build_net(config, dataset, 0, device)

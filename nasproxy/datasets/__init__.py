@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +22,9 @@ __all__ = ["DATASETS", "Dataset", "DatasetSource", "LabeledImages", "denormalize
 
 
 class Loader(Protocol):
-    """Reads a named data set from ``root``, downloading it there unless ``offline``."""
+    """Reads the data set ``name`` from ``root``, downloading it there unless ``offline``."""
 
-    def __call__(self, root: Path, offline: bool, progress: Progress | None) -> Splits: ...
+    def __call__(self, name: str, root: Path, offline: bool, progress: Progress | None) -> Splits: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def load_dataset(
         if source.load is not digits and folder.is_dir() and (listing := list_folder(folder)):
             return load_decoded(listing, spec, image_size=image_size, flip=source.flip, progress=progress)
         _no_image_size(spec, image_size)
-        return assemble(spec, *source.load(root, offline, progress), flip=source.flip)
+        return assemble(spec, *source.load(spec, root, offline, progress), flip=source.flip)
     path = Path(spec).expanduser()
     if not path.exists():
         raise NasproxyError(
@@ -103,11 +102,9 @@ def _no_image_size(spec: str, image_size: int | None) -> None:
 
 DATASETS: dict[str, DatasetSource] = {
     "digits": DatasetSource("1,797 handwritten digits, 8×8 grey; comes with scikit-learn", False, digits),
-    "cifar10": DatasetSource("60,000 photographs of 10 kinds, 32×32 RGB; 170 MB", True, partial(cifar, "CIFAR10")),
-    "cifar100": DatasetSource("60,000 photographs of 100 kinds, 32×32 RGB; 169 MB", True, partial(cifar, "CIFAR100")),
-    "mnist": DatasetSource("70,000 handwritten digits, 28×28 grey; 12 MB", False, partial(mnist, "MNIST")),
-    "fashion_mnist": DatasetSource(
-        "70,000 clothes of 10 kinds, 28×28 grey; 31 MB", True, partial(mnist, "FashionMNIST")
-    ),
+    "cifar10": DatasetSource("60,000 photographs of 10 kinds, 32×32 RGB; 170 MB", True, cifar),
+    "cifar100": DatasetSource("60,000 photographs of 100 kinds, 32×32 RGB; 169 MB", True, cifar),
+    "mnist": DatasetSource("70,000 handwritten digits, 28×28 grey; 12 MB", False, mnist),
+    "fashion_mnist": DatasetSource("70,000 clothes of 10 kinds, 28×28 grey; 31 MB", True, mnist),
     "svhn": DatasetSource("99,289 house-number digits, 32×32 RGB; 246 MB", False, svhn),
 }

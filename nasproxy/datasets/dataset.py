@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +20,23 @@ from nasproxy.randomness import generator
 
 VAL_SHARE = 0.1
 SPLITS = ("train", "val", "test")
+
+# What numpy and zipfile raise on files that are cut, altered or of another kind.
+BROKEN_ARRAYS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from nasproxy.datasets.dataset import SPLITS, Dataset, LabeledImages, assemble, val_mask
+from nasproxy.datasets.dataset import BROKEN_ARRAYS, SPLITS, Dataset, LabeledImages, assemble, val_mask
 from nasproxy.datasets.files import Item, Listing
 from nasproxy.errors import NasproxyError
 
@@ -42,9 +42,9 @@ def load_decoded(
 ) -> Dataset:
     """The data set of ``listing``, from the cache where it is there and intact.
 
-    Images become grey when all of them are, else RGB; transparency is dropped. With ``image_size`` the centre square of
-    each is scaled to ``image_size`` × ``image_size`` (bicubic, antialiased). The arrays are read into memory when they
-    take less than half of what is free, and memory-mapped otherwise.
+    Images become grey when all of them are, else RGB; transparency is dropped. With ``image_size`` each is scaled until
+    its shorter side has that many pixels (bicubic, antialiased) and cropped to the centre square. The arrays are read
+    into memory when they take less than half of what is free, and memory-mapped otherwise.
 
     Raises:
         NasproxyError: for an image that cannot be read or has 16 bits per channel, for images of different sizes
@@ -106,7 +106,7 @@ def _read(entry: Path, name: str, listing: Listing, flip: bool) -> Dataset | Non
             labels = np.load(entry / f"{split}-labels.npy")
             splits[split] = LabeledImages(torch.from_numpy(images), torch.from_numpy(labels))
         dataset = assemble(name, splits, listing.class_names, flip=flip)
-    except (OSError, ValueError, EOFError, TypeError, RuntimeError, IndexError, MemoryError):
+    except BROKEN_ARRAYS:
         return None
     return dataset if dataset.fingerprint == expected else None
 
@@ -258,7 +258,7 @@ def _pixels(item: Item, grey: bool, image_size: int | None) -> bytes:
             width, height = image.size
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
-            box = (left, top, left + side, top + side)
+            box = (left, top, left + side, top + side)  # as scaling all and cropping then: the filter sees beyond it
             image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
         pixels = np.asarray(image)
         return pixels.tobytes() if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()

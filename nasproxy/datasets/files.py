@@ -178,8 +178,8 @@ def _list_parquet(folder: Path, files: list[Path]) -> Listing:
                 own_names = _hub_class_names(file.schema_arrow, column)
                 if names and own_names and own_names != names:
                     raise NasproxyError(
-                        f"All Parquet files must name the same classes, but '{path}' has {', '.join(own_names)} and "
-                        f"'{group[0] if parts else files[0]}' {', '.join(names)}: write them again."
+                        f"Parquet files must name the same classes, but '{path}' has {', '.join(own_names)} and the "
+                        f"files before it {', '.join(names)}: write them again."
                     )
                 names = names or own_names
                 values = file.read(columns=[column]).column(0)

@@ -23,8 +23,10 @@ Archive = tuple[Path, Sequence[str], str]  # where it goes, where it may be had,
 
 TIMEOUT_SECONDS = 30.0
 
+TORCHVISION_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 
-def digits(root: Path, offline: bool, progress: Progress | None) -> Splits:
+
+def digits(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
     """scikit-learn's 1797 digits of 8 × 8; a fixed stratified fifth is the test split; ``root`` is not read."""
     from sklearn.datasets import load_digits
 
@@ -33,17 +35,17 @@ def digits(root: Path, offline: bool, progress: Progress | None) -> Splits:
     labels = bunch.target.astype(np.int64)
     is_test = held_out(labels, 10, 0.2, "digits test split")
     splits = {"train": _labeled(images[~is_test], labels[~is_test]), "test": _labeled(images[is_test], labels[is_test])}
-    return splits, tuple(str(name) for name in bunch.target_names)
+    return splits, tuple(map(str, bunch.target_names))
 
 
-def cifar(kind: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
-    """``CIFAR10`` or ``CIFAR100`` (its 100 fine classes) as torchvision keeps them in ``root``."""
+def cifar(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
+    """``cifar10`` or ``cifar100`` (its 100 fine classes) as torchvision keeps them in ``root``."""
     from torchvision import datasets
 
-    make = getattr(datasets, kind)
+    make = getattr(datasets, TORCHVISION_CLASSES[name])
     archives = [(root / make.filename, [make.url], make.tgz_md5)]
     train, test = _open(
-        kind,
+        name,
         root / make.base_folder,
         archives,
         lambda download: [make(root, train=train, download=download) for train in (True, False)],
@@ -57,15 +59,15 @@ def cifar(kind: str, root: Path, offline: bool, progress: Progress | None) -> Sp
     return splits, tuple(train.classes)
 
 
-def mnist(kind: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
-    """``MNIST`` or ``FashionMNIST`` as torchvision keeps them in ``root``."""
+def mnist(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
+    """``mnist`` or ``fashion_mnist`` as torchvision keeps them in ``root``."""
     from torchvision import datasets
 
-    make = getattr(datasets, kind)
-    folder = root / kind / "raw"
-    archives = [(folder / name, [mirror + name for mirror in make.mirrors], md5) for name, md5 in make.resources]
+    make = getattr(datasets, TORCHVISION_CLASSES[name])
+    folder = root / make.__name__ / "raw"
+    archives = [(folder / file, [mirror + file for mirror in make.mirrors], md5) for file, md5 in make.resources]
     train, test = _open(
-        kind,
+        name,
         folder,
         archives,
         lambda download: [make(root, train=train, download=download) for train in (True, False)],
@@ -76,16 +78,16 @@ def mnist(kind: str, root: Path, offline: bool, progress: Progress | None) -> Sp
         split: _labeled(data.data.numpy()[:, None], data.targets.numpy())
         for split, data in (("train", train), ("test", test))
     }
-    return splits, tuple(name.split(" - ")[0] for name in train.classes)
+    return splits, tuple(label.split(" - ")[0] for label in train.classes)
 
 
-def svhn(root: Path, offline: bool, progress: Progress | None) -> Splits:
+def svhn(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
     """The cropped house numbers, as torchvision keeps them in ``root``; the ``extra`` split is left out."""
     from torchvision.datasets import SVHN
 
-    archives = [(root / name, [url], md5) for url, name, md5 in (SVHN.split_list[split] for split in ("train", "test"))]
+    archives = [(root / file, [url], md5) for url, file, md5 in (SVHN.split_list[split] for split in ("train", "test"))]
     train, test = _open(
-        "SVHN",
+        name,
         root,
         archives,
         lambda download: [SVHN(root, split=split, download=download) for split in ("train", "test")],
@@ -103,7 +105,7 @@ def _labeled(images: np.ndarray, labels: np.ndarray) -> LabeledImages:
 
 
 def _open(
-    kind: str,
+    name: str,
     folder: Path,
     archives: Sequence[Archive],
     make: Callable[[bool], list[Any]],
@@ -127,29 +129,29 @@ def _open(
         except RuntimeError:
             pass
         except (*broken, pickle.UnpicklingError) as error:
-            raise _corrupt(kind, folder, error) from error
+            raise _corrupt(name, folder, error) from error
         missing = [archive for archive in archives if not check_integrity(archive[0], archive[2])]
         if missing and offline:
             raise NasproxyError(
-                f"{kind} must be on this machine with --offline, but no intact copy is in '{folder}': run once without "
+                f"'{name}' must be on this machine with --offline, but no intact copy is in '{folder}': run once without "
                 "--offline, or name the folder that holds it with --data-dir."
             )
         for archive in missing:
-            _fetch(kind, archive, progress)
+            _fetch(name, archive, progress)
         try:
             return make(True)
         except (*broken, pickle.UnpicklingError) as error:
-            raise _corrupt(kind, folder, error) from error
+            raise _corrupt(name, folder, error) from error
 
 
-def _corrupt(kind: str, folder: Path, error: Exception) -> NasproxyError:
+def _corrupt(name: str, folder: Path, error: Exception) -> NasproxyError:
     return NasproxyError(
-        f"The files of {kind} in '{folder}' cannot be read ({type(error).__name__}: {error}): remove them, and they "
+        f"The files of '{name}' in '{folder}' cannot be read ({type(error).__name__}: {error}): remove them, and they "
         "are downloaded again."
     )
 
 
-def _fetch(kind: str, archive: Archive, progress: Progress | None) -> None:
+def _fetch(name: str, archive: Archive, progress: Progress | None) -> None:
     """Downloads one file, into place only when whole and of the right MD5."""
     path, urls, md5 = archive
     problems = []
@@ -164,7 +166,7 @@ def _fetch(kind: str, archive: Archive, progress: Progress | None) -> None:
         except (OSError, http.client.HTTPException, NasproxyError) as error:
             problems.append(f"{url}: {error}")
     raise NasproxyError(
-        f"{kind} could not be downloaded to '{path}' ({'; '.join(problems)}): try again with a network connection, or "
+        f"'{name}' could not be downloaded to '{path}' ({'; '.join(problems)}): try again with a network connection, or "
         "name a folder that holds the data with --data-dir."
     )
 

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nasproxy.datasets.dataset import SPLITS, LabeledImages, numbered_classes
+from nasproxy.datasets.dataset import BROKEN_ARRAYS, SPLITS, LabeledImages, numbered_classes
 from nasproxy.errors import NasproxyError
-
-# What numpy and zipfile were seen to raise, or may raise, on files that are cut, altered or of another kind.
-BROKEN = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    AttributeError,
-    TypeError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 KEYS = "train_images, train_labels, test_images, test_labels (or x_train, y_train, x_test, y_test)"
 
@@ -78,9 +59,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix != ".npz":
         raise NasproxyError(f"A data set in one file must be an .npz, but got '{path}': pass an .npz, or a folder.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except BROKEN as error:
+        # Opened here: numpy leaves the file open when it is not a whole archive.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array")
+            with archive:
+                return {name: archive[name] for name in archive.files}
+    except BROKEN_ARRAYS as error:
         reason = "it holds Python objects, which could run code" if "allow_pickle" in str(error) else str(error)
         raise NasproxyError(
             f"'{path}' cannot be read as an .npz of plain arrays ({reason}): write it again with numpy.savez."
