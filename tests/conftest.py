@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -6,6 +7,11 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/reference
+
+# The nets of the tests are tiny. Two threads that wait for each other are no faster on them, and thirty times slower
+# when the machine is busy.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests start
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

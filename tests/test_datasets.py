@@ -279,6 +279,13 @@ def test_npz_channel_axis(tmp_path, shape, expected):
     assert load_dataset(str(path)).input_shape == expected
 
 
+def test_npz_floats_are_rounded_not_cut(tmp_path):
+    images = np.full((20, 4, 5), 0.999)
+    images[:, 0] = 0.0
+    data = load_dataset(str(npz(tmp_path / "a.npz", train_images=images, test_images=images[:4])))
+    assert data.train.images.unique().tolist() == [0, 255]
+
+
 def test_npz_name_and_class_names(tmp_path):
     data = load_dataset(str(npz(tmp_path / "pets.npz", class_names=np.array(["cat", "dög"]))))
     assert (data.name, data.class_names, data.flip) == ("pets", ("cat", "dög"), False)

@@ -133,8 +133,8 @@ def _open(
         missing = [archive for archive in archives if not check_integrity(archive[0], archive[2])]
         if missing and offline:
             raise NasproxyError(
-                f"'{name}' must be on this machine with --offline, but no intact copy is in '{folder}': run once without "
-                "--offline, or name the folder that holds it with --data-dir."
+                f"'{name}' must be on this machine with --offline, but no intact copy is in '{folder}': run once "
+                "without --offline, or name the folder that holds it with --data-dir."
             )
         for archive in missing:
             _fetch(name, archive, progress)
@@ -166,8 +166,8 @@ def _fetch(name: str, archive: Archive, progress: Progress | None) -> None:
         except (OSError, http.client.HTTPException, NasproxyError) as error:
             problems.append(f"{url}: {error}")
     raise NasproxyError(
-        f"'{name}' could not be downloaded to '{path}' ({'; '.join(problems)}): try again with a network connection, or "
-        "name a folder that holds the data with --data-dir."
+        f"'{name}' could not be downloaded to '{path}' ({'; '.join(problems)}): try again with a network connection, "
+        "or name a folder that holds the data with --data-dir."
     )
 
 
