@@ -138,12 +138,21 @@ def _strip(rows: Sequence[np.ndarray], factor: int) -> bytes:
 
 
 def image_grid_png(pixels: np.ndarray, labels: np.ndarray, num_classes: int) -> bytes:
-    """PNG with one row of images per class; ``pixels`` uint8 ``(n, c, h, w)``, ``labels`` ``(n,)``."""
+    """PNG with one row of images per class, or one column where classes are many and their images few.
+
+    ``pixels`` uint8 ``(n, c, h, w)``, ``labels`` ``(n,)``.
+    """
     images = _rgb(pixels)
-    rows = [images[labels == label] for label in range(num_classes)]
-    columns = max(len(row) for row in rows)
-    factor = max(1, MAX_PICTURE_SIDE // (columns * images.shape[2]))
-    return _strip([row if len(row) else np.full((1, *images.shape[1:]), 255, np.uint8) for row in rows], min(factor, 8))
+    blank = np.full((1, *images.shape[1:]), 255, np.uint8)
+    longest = max(int((labels == label).sum()) for label in range(num_classes))
+    grid = []
+    for label in range(num_classes):
+        own = images[labels == label]
+        grid.append(np.concatenate([own, blank.repeat(longest - len(own), axis=0)]))
+    if 3 * longest <= num_classes:
+        grid = [np.stack([row[place] for row in grid]) for place in range(longest)]
+    factor = max(1, MAX_PICTURE_SIDE // (len(grid[0]) * images.shape[2]))
+    return _strip(grid, min(factor, 8))
 
 
 def class_strips(

@@ -155,7 +155,7 @@ def validate(
 
     # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
     jobs = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
-    total = len(jobs)
+    total = len(jobs) + (test is not None and bool(top))  # the pick is trained once more for its test accuracy
     measured: list[_Measured] = []
     for done, (candidate, group) in enumerate(jobs):
         if progress is not None:
@@ -180,9 +180,6 @@ def validate(
         elif truth is not None:
             scores["full"] = MeanScore(truth.accuracy[candidate.id], None, None, 0.0, 1, None)
         measured.append(_Measured(candidate, group, scores))
-    if progress is not None:
-        progress(total, total, "")
-
     complete = [
         one
         for one in measured
@@ -199,6 +196,8 @@ def validate(
     summaries, difference = _summaries(complete, columns, trained, proxy, config)
     pick, pick_test = _pick(rows, search, inspection), None
     if pick is not None and test is not None and pick.truth is not None:
+        if progress is not None:
+            progress(len(jobs), total, "test accuracy of the pick")
         picked = next(one.candidate for one in measured if one.candidate.id == pick.id)
         pick_test = mean_score(
             [
@@ -206,6 +205,8 @@ def validate(
                 for seed in range(config.seeds)
             ]
         )
+    if progress is not None:
+        progress(total, total, "")
     pictures, pictures_note = _pictures(proxy)
     return CorrelationReport(
         title=f"{space.name} on {dataset.name}",

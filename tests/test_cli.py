@@ -204,7 +204,7 @@ BAD = [
     (["build-proxy", "--budget", "huge"], "'huge'"),
     (["build-proxy", "--init", "nois"], "'nois'. Did you mean 'noise'?"),
     (["build-proxy", "--layer-weights", "1,a"], "'1,a'"),
-    (["build-proxy", "--layer-weights", "1,2"], "[1.0, 2.0]"),
+    (["build-proxy", "--layer-weights", "1,2,3"], "[1.0, 2.0, 3.0]"),
     (["build-proxy", "--device", "tpu"], "'tpu'"),
     (["build-proxy", "--depth", "4", "--width", "4"], "4 poolings"),
     (["build-proxy", "--network", "resnet99"], "'resnet99'"),

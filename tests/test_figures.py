@@ -51,6 +51,12 @@ def test_grid_has_one_row_per_class_and_shows_the_pixels():
     assert grid[2 * factor, 0].tolist() == [255, 255, 255]
 
 
+def test_many_classes_of_few_images_stand_side_by_side():
+    pixels = np.zeros((10, 3, 4, 4), dtype=np.uint8)
+    grid = picture(image_grid_png(pixels, np.arange(10), 10))
+    assert grid.shape[1] > 9 * grid.shape[0]
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
 def test_any_number_of_channels_and_uneven_classes(channels):
     pixels = np.full((5, channels, 4, 6), 7, dtype=np.uint8)
