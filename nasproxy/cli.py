@@ -92,7 +92,12 @@ def build_proxy_command(
     lr_img: Annotated[
         float | None, typer.Option(help="Learning rate of the images. [default: 0.1; 0.01 for an mlp]")
     ] = None,
+    momentum_img: Annotated[float, typer.Option(help="Momentum of the images.")] = CondenseConfig.momentum_img,
     lr_net: Annotated[float, typer.Option(help="Learning rate of the net.")] = CondenseConfig.lr_net,
+    batch_net: Annotated[int, typer.Option(help="Batch of the net's own training.")] = CondenseConfig.batch_net,
+    batch_norm_images: Annotated[
+        int, typer.Option(help="Real images per class behind batch norm's statistics.")
+    ] = CondenseConfig.batch_norm_images,
     batch_real: Annotated[int | None, typer.Option(help=f"Real images per class and matching. {BY_BUDGET}")] = None,
     network: Annotated[
         str, typer.Option(help="Family of the matching net: see `nasproxy list`.")
@@ -124,7 +129,10 @@ def build_proxy_command(
         inner_steps=inner_steps,
         net_steps=net_steps,
         lr_img=lr_img,
+        momentum_img=momentum_img,
         lr_net=lr_net,
+        batch_net=batch_net,
+        batch_norm_images=batch_norm_images,
         batch_real=batch_real,
         network=network,
         width=width,

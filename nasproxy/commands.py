@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -361,14 +362,14 @@ def _commands(
 ) -> list[str]:
     """The commands that repeat this run with every planned value spelled out."""
     source = proxy.record.get("source") or {"spec": proxy.provenance["dataset"]["name"]}
-    build_words: list[object] = ["nasproxy build-proxy", "--dataset", source["spec"]]
+    build_words: list[object] = ["nasproxy", "build-proxy", "--dataset", source["spec"]]
     if source.get("image_size"):
         build_words += ["--image-size", source["image_size"]]
     for name, value in proxy.provenance["config"].items():
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             build_words += [f"--{name.replace('_', '-')}", text]
-    words: list[object] = ["nasproxy search", "--space", space]
+    words: list[object] = ["nasproxy", "search", "--space", space]
     for name in ("trials", "sampler", "seeds", "epochs", "seed"):
         words += [f"--{name}", getattr(search_config, name)]
     if not validation:
@@ -380,7 +381,7 @@ def _commands(
         words += ["--full-epochs", validate_config.epochs, "--full-seeds", validate_config.seeds]
         if validate_config.images is not None:
             words += ["--full-images", validate_config.images]
-    return [" ".join(str(word) for word in build_words), " ".join(str(word) for word in words)]
+    return [shlex.join(map(str, build_words)), shlex.join(map(str, words))]
 
 
 def _validate_and_report(

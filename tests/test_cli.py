@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -132,6 +133,15 @@ def test_report_writes_the_same_page_again(road, tmp_path):
     text = nasproxy(folder, "report", run, "--out", tmp_path / "copy.html")
     assert "copy.html" in text
     assert (tmp_path / "copy.html").read_text() == (run / "report.html").read_text()
+
+
+def test_the_reports_commands_repeat_the_run(road, tmp_path):
+    folder, run, _, _ = road
+    build, search = json.loads((run / "report.json").read_text())["commands"]
+    assert build.startswith("nasproxy build-proxy --dataset digits ")
+    nasproxy(folder, *shlex.split(build)[1:], "--out", tmp_path / "again.safetensors")
+    assert load_proxy(tmp_path / "again.safetensors").content_id == load_proxy(run / "proxy.safetensors").content_id
+    assert "resume" in nasproxy(folder, *shlex.split(search)[1:], "--out", run)
 
 
 def test_check_and_list(road):
