@@ -261,6 +261,7 @@ def search(
     if (run / SETTINGS_FILE).exists():
         known = load_settings(run)
         config = SearchConfig(**(known.search | search_overrides))
+        _check_same_run(run, known, config, prepared)
         validate_config = ValidateConfig(**(known.validate | validate_overrides))
         notes = known.notes
         say("resume", "with the settings the run was started with, but for those given now")
@@ -298,6 +299,20 @@ def search(
         _validate_and_report(prepared, task, settings, result, run, ledger, table, validation=validation)
         ledger.close()
     return run
+
+
+def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepared: _Prepared) -> None:
+    """Refuses to go on in a run that was started with something else, before anything in it is touched."""
+    same = {
+        "space": known.space_hash == prepared.space.hash,
+        "proxy set": load_proxy(run / PROXY_FILE).content_id == prepared.proxy.content_id,
+    } | {name: known.search[name] == getattr(config, name) for name in ("sampler", "seeds", "epochs", "seed")}
+    changed = [name for name, equal in same.items() if not equal]
+    if changed:
+        raise NasproxyError(
+            f"The run '{run}' was started with another {' and '.join(changed)}: its trials cannot be mixed. "
+            "Choose another --out."
+        )
 
 
 def _search(prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: Path, ledger: Ledger) -> SearchResult:

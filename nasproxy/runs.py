@@ -41,7 +41,7 @@ def save_settings(run: Path, settings: RunSettings, proxy: Path) -> None:
     """Writes ``run.json`` and, once, the run's copy of the proxy file."""
     run.mkdir(parents=True, exist_ok=True)
     copy = run / PROXY_FILE
-    if not copy.exists() or copy.read_bytes() != proxy.read_bytes():
+    if not copy.exists():
         temporary = copy.with_suffix(".copying")
         shutil.copyfile(proxy, temporary)
         temporary.replace(copy)

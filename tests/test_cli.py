@@ -310,6 +310,11 @@ def test_a_changed_space_is_not_mixed_into_a_run(road, tmp_path):
     nasproxy(folder, *arguments)
     space.write_text(space.read_text().replace("[4, 8]", "[4, 8, 16]"))
     assert "another space" in nasproxy(folder, *arguments, code=2)
+    space.write_text(space.read_text().replace("[4, 8, 16]", "[4, 8]"))
+    for other, what in ((["--sampler", "random"], "sampler"), (["--epochs", "3"], "epochs"), (["--seed", "1"], "seed")):
+        assert f"another {what}" in nasproxy(folder, *arguments, *other, code=2)
+    assert "resume" in nasproxy(folder, *arguments)  # refusals left it whole
+    space.write_text(space.read_text().replace("[4, 8]", "[4, 8, 16]"))
     assert "was changed since" in nasproxy(folder, "validate", tmp_path / "run", code=2)
 
 
