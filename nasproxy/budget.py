@@ -32,7 +32,9 @@ from nasproxy.train import TrainingImages, fit
 # From the most faithful to the cheapest.
 ORDER = ("paper", "standard", "quick")
 
-MIN_TRIALS = 10
+# How far "quick" may be cut to fit the time limit; below, a search says nothing.
+SMALLEST = {"search.trials": 10, "search.epochs": 30, "validate.sample": 10, "validate.images": 1_000}
+CUT = 0.9  # at a time
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def plan_search(
     """The largest budget whose search (and validation, unless switched off) fits the time limit, or the one asked for.
 
     Seconds are predicted from timed training steps of five candidates across the space's range of FLOPs. When even
-    "quick" is too slow here and the number of trials was left open, fewer trials are used.
+    "quick" is too slow here, what the person left open is cut, down to ``SMALLEST``.
     """
     limit = time_limit(device)
     small = _seconds_per_image(space, inspection, dataset, len(task.train.images), device)
@@ -210,6 +212,9 @@ def plan_search(
         # The sample is trained on the proxy and on random images, too; the pick once more for the test accuracy.
         return (config.sample + config.top + 1) * full + 2 * config.sample * proxy_seconds(search)
 
+    def total_seconds(search: SearchConfig, config: ValidateConfig) -> float:
+        return search.trials * proxy_seconds(search) + validation_seconds(search, config)
+
     slower = ""
     for name in _names(budget):
         values = BUDGETS[name]
@@ -227,8 +232,7 @@ def plan_search(
                 | validate_overrides
             )
         )
-        rest = validation_seconds(search, config)
-        seconds = search.trials * proxy_seconds(search) + rest
+        seconds = total_seconds(search, config)
         if budget is not None or seconds <= limit:
             break
         if name != ORDER[-1]:
@@ -237,14 +241,35 @@ def plan_search(
         why = "asked for"
     else:
         why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
-        if seconds > limit and "trials" not in search_overrides:
-            fitting = max(MIN_TRIALS, int((limit - rest) / proxy_seconds(search)))
-            if fitting < search.trials:
-                search = replace(search, trials=fitting)
-                seconds = search.trials * proxy_seconds(search) + rest
-                why += f"; cut to {fitting} trials to fit"
+        fixed = {f"search.{key}" for key in search_overrides} | {f"validate.{key}" for key in validate_overrides}
+        cut = False
+        while seconds > limit:
+            smaller = _cut(search, config, fixed)
+            if smaller == (search, config):
+                break
+            (search, config), cut = smaller, True
+            seconds = total_seconds(search, config)
+        if cut:
+            why += f"; {name} would take longer, too, and was cut to fit"
     return SearchPlan(
         search, config, name, seconds, why, _search_omissions(search, config, inspection, dataset, validation)
+    )
+
+
+def _cut(search: SearchConfig, config: ValidateConfig, fixed: set[str]) -> tuple[SearchConfig, ValidateConfig]:
+    """Both settings a tenth smaller in everything that may be cut; unchanged when nothing is left to cut."""
+    values = {
+        "search.trials": search.trials,
+        "search.epochs": search.epochs,
+        "validate.sample": config.sample,
+        "validate.images": config.images,
+    }
+    for key, value in values.items():
+        if key not in fixed and value is not None and value > SMALLEST[key]:
+            values[key] = max(SMALLEST[key], int(CUT * value))
+    return (
+        replace(search, trials=values["search.trials"] or 1, epochs=values["search.epochs"]),
+        replace(config, sample=values["validate.sample"] or 0, images=values["validate.images"]),
     )
 
 

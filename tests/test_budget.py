@@ -90,11 +90,17 @@ def test_search_budgets(parts, monkeypatch):
     assert generous.search.trials == 360  # no more than can be built
     tight = plan(parts, 1.0, monkeypatch)
     assert tight.budget == "quick"
-    assert tight.search.trials == budget.MIN_TRIALS
-    assert "cut to 10 trials" in tight.why
+    assert (tight.search.trials, tight.search.epochs) == (10, 30)
+    assert (tight.validate.sample, tight.validate.images) == (10, 1000)
+    assert "cut to fit" in tight.why
     assert "10 of 360 candidates" in tight.leaves_out
-    kept = plan(parts, 1.0, monkeypatch, search={"trials": 25}, validate={"sample": 3})
-    assert (kept.search.trials, kept.validate.sample) == (25, 3)
+    full = plan(parts, 1e9, monkeypatch, name="quick")
+    partly = plan(parts, 0.6 * full.seconds, monkeypatch)
+    assert partly.budget == "quick"
+    assert 0.4 * full.seconds < partly.seconds <= 0.6 * full.seconds
+    kept = plan(parts, 1.0, monkeypatch, search={"trials": 25, "epochs": 70}, validate={"sample": 3, "images": 4000})
+    assert (kept.search.trials, kept.search.epochs) == (25, 70)
+    assert (kept.validate.sample, kept.validate.images) == (3, 4000)
     asked = plan(parts, 1.0, monkeypatch, name="standard")
     assert (asked.budget, asked.search.trials) == ("standard", 100)
     assert (
