@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from nasproxy.correlation import lexicographic_ranks, spearman
 from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig, ValidateConfig
+from nasproxy.correlation import lexicographic_ranks, spearman
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import Ledger
 from nasproxy.scores import on_device, proxy_task
