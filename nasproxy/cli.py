@@ -335,7 +335,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            print("\nnasproxy: interrupted; the same command goes on where this one stopped.", file=sys.stderr)
+            print("\nnasproxy: interrupted; the same command goes on from its last checkpoint.", file=sys.stderr)
         raise
 
 
