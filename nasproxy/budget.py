@@ -252,7 +252,7 @@ def plan_search(
         if cut:
             why += f"; {name} would take longer, too, and was cut to fit"
     return SearchPlan(
-        search, config, name, seconds, why, _search_omissions(search, config, inspection, dataset, validation)
+        search, config, name, seconds, why, search_omissions(search, config, inspection, dataset, validation)
     )
 
 
@@ -273,9 +273,10 @@ def _cut(search: SearchConfig, config: ValidateConfig, fixed: set[str]) -> tuple
     )
 
 
-def _search_omissions(
+def search_omissions(
     search: SearchConfig, config: ValidateConfig, inspection: SpaceInspection, dataset: Dataset, validation: bool
 ) -> str:
+    """How a search, and its full training when ``validation``, fall short of the published protocol, in words."""
     paper = BUDGETS["paper"]
     parts = []
     whole = inspection.num_valid if inspection.num_valid is not None else paper.trials

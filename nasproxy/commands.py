@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasproxy.budget import BuildPlan, SearchPlan, duration, omissions, plan_build, plan_search
+from nasproxy.budget import BuildPlan, SearchPlan, duration, omissions, plan_build, plan_search, search_omissions
 from nasproxy.condense import CONDENSERS, build_proxy
 from nasproxy.condense.gradient_matching import checkpoint_config
 from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
@@ -263,7 +263,6 @@ def search(
         config = SearchConfig(**(known.search | search_overrides))
         _check_same_run(run, known, config, prepared)
         validate_config = ValidateConfig(**(known.validate | validate_overrides))
-        notes = known.notes
         say("resume", "with the settings the run was started with, but for those given now")
     else:
         plan = plan_search(
@@ -280,7 +279,6 @@ def search(
         )
         _say_plan(plan)
         config, validate_config = plan.search, plan.validate
-        notes = _notes(plan.leaves_out, prepared.proxy)
     task = prepared.task(config.epochs)
     settings = RunSettings(
         space=str(prepared.space.source),
@@ -289,7 +287,7 @@ def search(
         search=asdict(config),
         validate=asdict(validate_config),
         truth=None if truth is None else str(truth),
-        notes=notes,
+        notes=_notes(prepared, config, validate_config, validation=validation and table is None),
         commands=_commands(prepared.proxy, space_spec, config, validate_config, validation=validation, truth=truth),
     )
     with run_lock(run):
@@ -353,14 +351,15 @@ def _search(prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: 
     return result
 
 
-def _notes(leaves_out: str, proxy: ProxySet) -> list[str]:
-    """What a reader of the report must know about the protocol of this run."""
-    notes = []
+def _notes(prepared: _Prepared, search: SearchConfig, config: ValidateConfig, *, validation: bool) -> list[str]:
+    """What a reader of the report must know about the protocol of this run; ``validation``: by full training."""
+    notes, proxy = [], prepared.proxy
+    leaves_out = search_omissions(search, config, prepared.inspection, prepared.dataset, validation)
     if leaves_out:
         notes.append(f"Against the paper's protocol: {leaves_out}.")
-    config = proxy.provenance["config"]
-    if config["method"] == "gradient_matching":
-        missing = omissions(CondenseConfig(**config))
+    built = proxy.provenance["config"]
+    if built["method"] == "gradient_matching":
+        missing = omissions(CondenseConfig(**built))
         if missing:
             notes.append(f"The proxy set was condensed with less than the paper's protocol: {missing}.")
     return notes
@@ -471,6 +470,7 @@ def validate(
         settings,
         source=source.as_json(),
         validate=asdict(validate_config),
+        notes=_notes(prepared, search_config, validate_config, validation=table is None),
         truth=None if truth_path is None else str(truth_path),
         commands=_commands(
             prepared.proxy, settings.space, search_config, validate_config, validation=True, truth=truth_path

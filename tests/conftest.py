@@ -8,8 +8,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/reference
 
-# The nets of the tests are tiny. Two threads that wait for each other are no faster on them, and thirty times slower
-# when the machine is busy.
+# The nets of the tests are tiny. A second thread gains a third on them, and makes them seven times slower when another
+# process keeps one core busy (benchmarks/LOG.md).
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests start
 
