@@ -23,6 +23,10 @@ class AugmentParams:
     dy: Tensor
     dx: Tensor
 
+    def take(self, index: Tensor) -> AugmentParams:
+        """The rows ``index`` ``(n,)``."""
+        return AugmentParams(None if self.flip is None else self.flip[index], self.dy[index], self.dx[index])
+
 
 def sample_augmentation(policy: str, shape: torch.Size, generator: torch.Generator) -> AugmentParams | None:
     """Parameters for a batch of ``shape`` ``(n, c, h, w)``, drawn on the generator's device; None for ``none``."""
@@ -55,3 +59,10 @@ def apply_augmentation(images: Tensor, params: AugmentParams | None) -> Tensor:
     index = torch.arange(n, device=images.device)[:, None, None]
     # Indexing around the channel axis puts it last; back to (n, c, h, w).
     return padded[index, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+
+
+def sample_siamese(
+    policy: str, num_rows: int, input_shape: tuple[int, ...], generator: torch.Generator
+) -> AugmentParams | None:
+    """Parameters of ``num_rows`` classes, one row each."""
+    return sample_augmentation(policy, torch.Size((num_rows, *input_shape)), generator)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nasproxy.budget import BuildPlan, SearchPlan, duration, omissions, plan_build, plan_search, search_omissions
 from nasproxy.condense import CONDENSERS, build_proxy
-from nasproxy.condense.gradient_matching import checkpoint_config
+from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
 from nasproxy.datasets import DATASETS, Dataset, denormalize, load_dataset
 from nasproxy.devices import DeviceChoice, choose_device

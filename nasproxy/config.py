@@ -85,6 +85,8 @@ FULL_RECIPE = Recipe(lr=0.05, epochs=10, batch_size=128, nesterov=True, schedule
 # --------------------------------------------------------------------------------------------------------- condensing
 
 INITS = ("noise", "real")
+# Of the real images' gradients; everything else is float32. On a CUDA device "tf32" also lets float32 products use it.
+PRECISIONS = ("float32", "tf32", "bfloat16")
 DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse")
 
 # [DC], table of loops: images per class → (T, ς_θ). ς_θ counts epochs over the synthetic set.
@@ -126,7 +128,9 @@ class CondenseConfig:
     the net over the synthetic set between two matchings · ``lr_img`` η_S · ``lr_net`` η_θ · ``batch_real`` real images
     per class and matching. ``inner_steps`` and ``net_steps`` of None follow :func:`loops_for_ipc`. ``layer_weights``
     multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
-    follows :func:`depth_for_image`.
+    follows :func:`depth_for_image`. ``match_space`` (a YAML file or a shipped name) draws a fresh architecture for
+    every net instead of ``network``. ``augmentation`` is siamese: drawn once per class and matching, for its real and
+    its synthetic images. ``num_sets`` independent sets come from one build.
     """
 
     method: str = "gradient_matching"
@@ -147,10 +151,15 @@ class CondenseConfig:
     width: int = 128
     depth: int | None = None
     norm: str = "instance"
+    match_space: str | None = None
+    augmentation: str = "none"
+    precision: str = "float32"
+    num_sets: int = 1
     recipe: str = "one_cycle"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _at_least(1, num_sets=self.num_sets)
         _at_least(1, ipc=self.ipc, outer_steps=self.outer_steps, inner_steps=self.inner_steps, depth=self.depth)
         _at_least(1, batch_real=self.batch_real, batch_net=self.batch_net, batch_norm_images=self.batch_norm_images)
         _at_least(0, net_steps=self.net_steps, momentum_img=self.momentum_img, seed=self.seed)
@@ -160,6 +169,8 @@ class CondenseConfig:
         for kind, word, known in (
             ("init", self.init, INITS),
             ("distance", self.distance, DISTANCE_NAMES),
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+            ("precision", self.precision, PRECISIONS),
             ("recipe", self.recipe, tuple(RECIPES)),
         ):
             if word not in known:

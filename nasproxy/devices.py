@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -53,6 +55,21 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     if device.type != "cpu":
         raise NasproxyError(f"Device '{name}' is not supported: use auto, cpu, cuda or cuda:N.")
     return DeviceChoice(device, _cpu_name(), "asked for")
+
+
+@contextmanager
+def float32_as(precision: str) -> Iterator[None]:
+    """Lets CUDA compute float32 products in TF32 when ``precision`` is "tf32", and in full float32 otherwise.
+
+    torch's own default uses TF32 in convolutions, which would make "float32" mean something else. The flags are global
+    and are put back.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from nasproxy.errors import NasproxyError, unknown
+from nasproxy.pooling import AveragePool
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -37,7 +38,7 @@ NORMS: dict[str, Callable[[int, int, int], nn.Module]] = {
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
     "max": lambda: nn.MaxPool2d(2),
-    "avg": lambda: nn.AvgPool2d(2),
+    "avg": AveragePool,
 }
 
 
@@ -131,11 +132,20 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Calls ``build`` with the initialisation drawn from ``seed``; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | None = None) -> nn.Module:
+    """Calls ``build`` with the initialisation drawn from ``seed``; the global generators are left as they were.
+
+    With ``device`` the net is created and initialised there, without a copy.
+    """
+    on_cuda = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.random.default_generator.manual_seed(seed)
-        return build()
+        if device is None:
+            return build()
+        if on_cuda:
+            torch.cuda.manual_seed(seed)
+        with device:
+            return build()
 
 
 def num_params(net: nn.Module) -> int:

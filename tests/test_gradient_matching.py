@@ -7,17 +7,19 @@ from reference import gradient_matching as reference
 from torch import nn
 from toy import toy_dataset
 
+from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import (
-    checkpoint_config,
     estimate_seconds,
     freeze_batch_norm,
     gradient_matching,
     initial_images,
+    matching_stream,
 )
+from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.networks import convnet, mlp, seeded
-from nasproxy.randomness import derive_seed, generator
+from nasproxy.randomness import derive_seed
 from nasproxy.train import TrainingImages, train_candidate
 
 CPU = torch.device("cpu")
@@ -42,11 +44,11 @@ def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
 
     options = {"width": 4, "depth": 2} | ({"norm": "instance"} if network == "convnet" else {})
     family = {"convnet": convnet, "mlp": mlp}[network]
-    indices = [(dataset.train.labels == c).nonzero()[:, 0] for c in range(3)]
+    real = RealBatches(dataset, CPU)
 
     def real_batch(k, t, c):
-        order = torch.randperm(len(indices[c]), generator=generator(0, "real", k, t, c))[:16]
-        return (dataset.train.images[indices[c][order]].double() / 255 - 0.3) / 0.25
+        drawn = real.draw(16, matching_stream(config, k, t, CPU))[c]
+        return (dataset.train.images[drawn].double() / 255 - 0.3) / 0.25
 
     expected, distances = reference.condense(
         lambda k: seeded(lambda: family((1, 8, 8), 3, **options), derive_seed(0, "net", k)),

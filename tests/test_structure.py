@@ -14,8 +14,8 @@ PACKAGE = ROOT / "nasproxy"
 
 # From the bottom up; a module may import from rows above its own, and packages are one room.
 LAYERS = [
-    {"errors"},
-    {"config", "randomness", "matching", "augment", "correlation", "progress"},
+    {"errors", "pooling", "peers"},
+    {"config", "randomness", "matching", "augment", "correlation", "progress", "chunks"},
     {"networks", "devices", "datasets", "figures"},
     {"train", "proxyset", "spaces"},
     {"condense", "evaluations", "runs", "report"},

@@ -3,68 +3,96 @@
 For K freshly initialised nets, T times: match every class's gradient on the synthetic images with its gradient on a
 fresh real batch, take one step on the images, then train the net for ς_θ epochs on the synthetic set.
 
-Each random stream is named by what it is for and by (k, t), so a checkpoint holds no generator state and a resumed
-build is bit-identical to an uninterrupted one on the CPU.
+All random numbers of a matching come from one stream named by (k, t), on the device, so a checkpoint holds no generator
+state and a resumed build is bit-identical to an uninterrupted one on the CPU. Nothing is read back from the device but
+the distance, for the progress bar, and checkpoints.
 
-References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, algorithm 1.
+References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, algorithm 1. [DSA] Zhao,
+Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from nasproxy.augment import apply_augmentation, sample_siamese
+from nasproxy.chunks import activation_bytes, class_chunks, even_parts, room
+from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoint, save_checkpoint
 from nasproxy.condense.random_images import draw_per_class
-from nasproxy.config import CondenseConfig, config_hash
+from nasproxy.condense.real_batches import RealBatches
+from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
+from nasproxy.devices import float32_as
 from nasproxy.errors import NasproxyError, unknown
-from nasproxy.matching import DISTANCES, match_class, matched_weights
+from nasproxy.matching import (
+    DISTANCES,
+    class_gradients,
+    match_classes,
+    matched_weights,
+    weighted_cross_entropy,
+)
 from nasproxy.networks import NETWORKS, seeded
-from nasproxy.proxyset import write_atomically
+from nasproxy.peers import add_up, num_peers, own_rank
 from nasproxy.randomness import derive_seed, generator
+from nasproxy.spaces import SearchSpace, load_space
 
 CHECKPOINT_SECONDS = 120.0
+PROGRESS_SECONDS = 0.5  # between read-backs from a CUDA device
 NUM_SNAPSHOTS = 10
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
-
-def _build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torch.device) -> nn.Module:
-    if config.network not in NETWORKS:
-        raise unknown("network", config.network, NETWORKS)
-    options: dict[str, object] = {"width": config.width, "depth": config.depth}
-    if config.network == "convnet":
-        options["norm"] = config.norm
-    family = NETWORKS[config.network]
-    net = seeded(
-        lambda: family(dataset.input_shape, dataset.num_classes, **options), derive_seed(config.seed, "net", outer)
-    )
-    return net.to(device).train()
+NUM_DRAWS = 100  # architectures tried before a match space counts as empty
 
 
-class _RealImages:
-    """Real batches by class: uint8 where they lie (on the device when they fit), normalised on the device."""
+# ---------------------------------------------------------------------------------------------------------- the net θ
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
-        self.dataset, self.device = dataset, device
-        self.indices = dataset.train.by_class(dataset.num_classes)
-        self.images = dataset.train.images
-        if device.type == "cuda" and self.images.numel() < torch.cuda.mem_get_info(device)[0] // 4:
-            self.images = self.images.to(device)
 
-    def batch(self, label: int, size: int, *stream: int | str) -> Tensor:
-        """``size`` different images of class ``label``, or all of a smaller class, as float ``(·, c, h, w)``."""
-        indices = self.indices[label]
-        chosen = indices[torch.randperm(len(indices), generator=generator(*stream, label))[:size]]
-        return self.dataset.normalize(self.images[chosen.to(self.images.device)].to(self.device))
+def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torch.device) -> nn.Module:
+    """The net of outer step ``outer``, freshly initialised on ``device``: of one family, or drawn from a space.
+
+    Raises:
+        NasproxyError: for an unknown family, options that cannot be built, or a space without a net for these data.
+    """
+    seed = derive_seed(config.seed, "net", outer)
+    if config.match_space is not None:
+        net = _drawn_net(load_space(config.match_space), dataset, np.random.default_rng(seed), seed, device)
+    else:
+        if config.network not in NETWORKS:
+            raise unknown("network", config.network, NETWORKS)
+        options: dict[str, object] = {}
+        if config.network in ("convnet", "mlp"):
+            options = {"width": config.width, "depth": config.depth}
+        if config.network != "mlp":
+            options["norm"] = config.norm
+        family = partial(NETWORKS[config.network], dataset.input_shape, dataset.num_classes, **options)
+        net = seeded(family, seed, device)
+    for layer in net.modules():
+        if getattr(layer, "inplace", False):
+            layer.inplace = False  # type: ignore[assignment]  # the gradients at the outputs that it would overwrite are needed
+    return net.train()
+
+
+def _drawn_net(
+    space: SearchSpace, dataset: Dataset, rng: np.random.Generator, seed: int, device: torch.device
+) -> nn.Module:
+    reason = ""
+    for _ in range(NUM_DRAWS):
+        params = space.sample(rng).params
+        try:
+            return seeded(partial(space.build, params, dataset.input_shape, dataset.num_classes), seed, device)
+        except NasproxyError as error:
+            reason = str(error)
+    raise NasproxyError(f"No net of space '{space.name}' fits these data in {NUM_DRAWS} draws; the last one: {reason}")
 
 
 def freeze_batch_norm(net: nn.Module, images: Tensor) -> None:
@@ -74,9 +102,7 @@ def freeze_batch_norm(net: nn.Module, images: Tensor) -> None:
     from the reference: the statistics are those of this batch, not a running mean that starts at (0, 1), and they stay
     frozen while the net trains on the synthetic set.
     """
-    layers = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
-    if not layers:
-        return
+    layers = batch_norms(net)
     for layer in layers:
         layer.train()
         layer.momentum = 1.0
@@ -86,30 +112,174 @@ def freeze_batch_norm(net: nn.Module, images: Tensor) -> None:
         layer.eval()
 
 
-def train_net(net: nn.Module, images: Tensor, labels: Tensor, config: CondenseConfig, *stream: int | str) -> None:
-    """ς_θ epochs of plain SGD on the synthetic set, in batches of ``batch_net``, shuffled when there are several."""
-    parameters = list(net.parameters())
+def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
+    """The batch norms of ``net``."""
+    return [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
+
+
+def train_net(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    config: CondenseConfig,
+    stream: torch.Generator,
+    *,
+    at_once: int,
+) -> None:
+    """ς_θ epochs of plain SGD on the synthetic set, in batches of ``batch_net``, shuffled when there are several.
+
+    ``at_once`` images go through the net together; the gradient is that of the whole batch.
+    """
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     n = len(images)
-    for epoch in range(config.loops[1]):
+    for _ in range(config.loops[1]):
         if n <= config.batch_net:
-            batches: tuple[Tensor, ...] = (torch.arange(n, device=images.device),)
+            batches: Sequence[Tensor] = (torch.arange(n, device=images.device),)
         else:
-            order = torch.randperm(n, generator=generator(*stream, epoch)).to(images.device)
-            batches = order.split(config.batch_net)
-        for index in batches:
-            gradients = torch.autograd.grad(functional.cross_entropy(net(images[index]), labels[index]), parameters)
+            batches = torch.randperm(n, generator=stream, device=images.device).split(config.batch_net)
+        for batch in batches:
+            total: list[Tensor] = []
+            for index in batch.split(even_parts(len(batch), at_once)):
+                shares = torch.full((len(index),), 1 / len(batch), device=images.device)
+                loss = weighted_cross_entropy(net(images[index]), labels[index], shares)
+                gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+                total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
             with torch.no_grad():
-                for parameter, gradient in zip(parameters, gradients, strict=True):
+                for parameter, gradient in zip(parameters, total, strict=True):
                     parameter.sub_(gradient, alpha=config.lr_net)
 
 
-def initial_images(dataset: Dataset, config: CondenseConfig) -> Tensor:
-    """``(C · ipc, c, h, w)`` float32, sorted by class: standard normal noise, or real images of each class."""
-    if config.init == "real":
-        real = draw_per_class(dataset.train, dataset.num_classes, config.ipc, config.seed)
-        return dataset.normalize(real.images)
-    shape = (dataset.num_classes * config.ipc, *dataset.input_shape)
-    return torch.randn(shape, generator=generator(config.seed, "noise"))
+# ------------------------------------------------------------------------------------------------------- one matching
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Real images that go through the net together: ``counts`` of the classes from ``first`` on (in their group)."""
+
+    first: int
+    counts: tuple[int, ...]
+    labels: Tensor  # (n,)
+    shares: Tensor  # (n,)
+    places: Tensor  # (n,) in the flattened draw (C · batch)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classes whose synthetic images go through the net together: rows ``rows`` of the set, ``ipc`` each."""
+
+    rows: slice
+    classes: slice
+    counts: tuple[int, ...]
+    labels: Tensor  # (n,) of the synthetic images
+    chunks: tuple[Chunk, ...]
+
+
+def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, device: torch.device) -> tuple[Group, ...]:
+    """How the classes are spread over passes through ``net``, by the bytes that a pass needs and the device has."""
+    shape = tuple(real.images.shape[1:])
+    space = room(device)
+    per_real = activation_bytes(net, shape)  # type: ignore[arg-type]
+    # A class brings the graph of its gradient, and its gradient four times: both sides and the distance's two factors.
+    per_class = config.ipc * activation_bytes(net, shape, second_order=True)  # type: ignore[arg-type]
+    per_class += 4 * sum(weight.nbytes for weight in matched_weights(net))
+    num_classes = len(real.sizes)
+    width = min(config.batch_real, max(real.sizes))
+    groups, start = [], 0
+    for size in even_parts(num_classes, min(space // per_class, -(-num_classes // num_peers()))):
+        labels = range(start, start + size)
+        chunks = []
+        counts = [real.count(label, width) for label in labels]
+        for pieces in class_chunks(labels, counts, space // per_real):
+            chunks.append(
+                Chunk(
+                    first=pieces[0].label - start,
+                    counts=tuple(piece.count for piece in pieces),
+                    labels=torch.tensor([piece.label for piece in pieces for _ in range(piece.count)], device=device),
+                    shares=torch.tensor(
+                        [1 / counts[piece.label - start] for piece in pieces for _ in range(piece.count)], device=device
+                    ),
+                    places=torch.cat(
+                        [torch.arange(piece.start, piece.stop) + piece.label * width for piece in pieces]
+                    ).to(real.images.device),
+                )
+            )
+        groups.append(
+            Group(
+                rows=slice(start * config.ipc, (start + size) * config.ipc),
+                classes=slice(start, start + size),
+                counts=(config.ipc,) * size,
+                labels=torch.arange(start, start + size, device=device).repeat_interleave(config.ipc),
+                chunks=tuple(chunks),
+            )
+        )
+        start += size
+    return tuple(groups)
+
+
+View = Callable[[Tensor, Tensor], Tensor]  # what the net sees of images (n, c, h, w) of classes (n,)
+
+
+def real_gradients(
+    net: nn.Module,
+    group: Group,
+    drawn: Tensor,
+    real: RealBatches,
+    view: View,
+    precision: AbstractContextManager[object],
+) -> list[Tensor]:
+    """∇_θ L(B_c, θ) of every class of ``group`` for the real images ``drawn`` ``(C, batch)``, chunk by chunk."""
+    places = drawn.flatten()
+    sums: list[Tensor] = []
+    for chunk in group.chunks:
+        images = view(real.take(places[chunk.places]), chunk.labels)
+        with precision:
+            gradients = class_gradients(net, images, chunk.labels, chunk.shares, chunk.counts)
+        if len(chunk.counts) == len(group.counts) and len(group.chunks) == 1:
+            return list(gradients)
+        if not sums:
+            sums = [gradient.new_zeros((len(group.counts), *gradient.shape[1:])) for gradient in gradients]
+        for total, gradient in zip(sums, gradients, strict=True):
+            total[chunk.first : chunk.first + len(chunk.counts)].add_(gradient)
+    return sums
+
+
+def match(
+    net: nn.Module,
+    images: Tensor,
+    groups: Sequence[Group],
+    real: RealBatches,
+    config: CondenseConfig,
+    stream: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """One matching of all classes with fresh real batches.
+
+    With several processes each matches its share of the groups, and all of them get all of the result.
+
+    Returns:
+        The distances ``(C,)``, and the image gradient ``(n, c, h, w)``.
+    """
+    drawn = real.draw(config.batch_real, stream)
+    augmentation = sample_siamese(config.augmentation, len(real.sizes), tuple(images.shape[1:]), stream)
+
+    def view(batch: Tensor, labels: Tensor) -> Tensor:
+        return batch if augmentation is None else apply_augmentation(batch, augmentation.take(labels))
+
+    bfloat16 = config.precision == "bfloat16"
+    distances = torch.zeros(len(real.sizes), device=images.device)
+    gradient = torch.zeros_like(images)
+    for group in groups[own_rank() :: num_peers()]:
+        precision = torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext()
+        distances[group.classes], gradient[group.rows] = match_classes(
+            net,
+            images[group.rows],
+            group.labels,
+            group.counts,
+            real_gradients(net, group, drawn, real, view, precision),
+            distance=DISTANCES[config.distance],
+            layer_weights=layer_weights(net, config),
+            view=partial(view, labels=group.labels),
+        )
+    return add_up(distances), add_up(gradient)
 
 
 def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:
@@ -125,52 +295,21 @@ def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:
     return config.layer_weights
 
 
-def checkpoint_key(dataset: Dataset, config: CondenseConfig) -> str:
-    """What must be equal for a checkpoint to be continued: every setting and the data."""
-    return config_hash(config.as_json(), dataset.fingerprint)
+# -------------------------------------------------------------------------------------------------------- algorithm 1
 
 
-def _save_checkpoint(
-    path: Path, key: str, config: CondenseConfig, position: tuple[int, int], seconds: float, tensors: dict[str, Tensor]
-) -> None:
-    from safetensors.torch import save
-
-    header = {
-        "key": key,
-        "config": config.as_json(),
-        "outer": position[0],
-        "inner": position[1],
-        "seconds": seconds,
-    }
-    data = save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        metadata={"nasproxy-checkpoint": json.dumps(header)},
-    )
-    write_atomically(path, data)
+def initial_images(dataset: Dataset, config: CondenseConfig) -> Tensor:
+    """``(C · ipc, c, h, w)`` float32, sorted by class: standard normal noise, or real images of each class."""
+    if config.init == "real":
+        real = draw_per_class(dataset.train, dataset.num_classes, config.ipc, config.seed)
+        return dataset.normalize(real.images)
+    shape = (dataset.num_classes * config.ipc, *dataset.input_shape)
+    return torch.randn(shape, generator=generator(config.seed, "noise"))
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})["nasproxy-checkpoint"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise NasproxyError(f"The checkpoint '{path}' cannot be read ({error}): delete it to start again.") from None
-    return header, tensors
-
-
-def checkpoint_config(path: Path) -> CondenseConfig:
-    """The settings with which the interrupted build at ``path`` was started.
-
-    Raises:
-        NasproxyError: when the checkpoint cannot be read.
-    """
-    values = _read_checkpoint(path)[0]["config"]
-    if values["layer_weights"] is not None:
-        values["layer_weights"] = tuple(values["layer_weights"])
-    return CondenseConfig(**values)
+def matching_stream(config: CondenseConfig, outer: int, inner: int, device: torch.device) -> torch.Generator:
+    """Every random number of one matching and of the net training after it, in the order of their use."""
+    return generator(config.seed, "matching", outer, inner, device=device)
 
 
 def gradient_matching(
@@ -185,7 +324,7 @@ def gradient_matching(
     """Learns ``ipc`` images per class whose training gradients resemble those of the real classes ([DC], algorithm 1).
 
     Args:
-        checkpoint: written every two minutes and continued when it exists; deleted at the end.
+        checkpoint: written every two minutes and at the end, and continued when it exists.
         progress: called with (matchings done, matchings in total, note with the current distance).
         on_snapshot: called with (outer steps done, images ``(n, c, h, w)`` normalised) ten times over the run.
 
@@ -198,121 +337,99 @@ def gradient_matching(
     """
     started = time.perf_counter()
     config = config.for_image(dataset.input_shape)
-    real = _RealImages(dataset, device)
-    for label, indices in enumerate(real.indices):
-        if len(indices) == 0:
-            raise NasproxyError(f"Every class needs training images, but '{dataset.class_names[label]}' has none.")
-    distance = DISTANCES[config.distance]
+    real = RealBatches(dataset, device)
     inner_steps, _ = config.loops
-    num_classes, ipc = dataset.num_classes, config.ipc
     key = checkpoint_key(dataset, config)
 
     images = initial_images(dataset, config).to(device)
     velocity = torch.zeros_like(images)
-    labels = torch.arange(num_classes, device=device).repeat_interleave(ipc)
-    first_outer = first_inner = 0
+    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc)
+    position = Position()
     net_state: dict[str, Tensor] = {}
-    seconds_before = 0.0
     if checkpoint is not None and checkpoint.exists():
-        header, saved = _read_checkpoint(checkpoint)
-        if header["key"] != key:
-            raise NasproxyError(
-                f"The checkpoint '{checkpoint}' belongs to other settings or data: delete it to start again, "
-                "or choose another --out."
-            )
-        first_outer, first_inner, seconds_before = header["outer"], header["inner"], header["seconds"]
+        position, saved = load_checkpoint(checkpoint, key)
         images, velocity = saved.pop("images").to(device), saved.pop("velocity").to(device)
         net_state = {name.removeprefix("net."): tensor for name, tensor in saved.items()}
-    last_checkpoint = time.perf_counter()
+    last_checkpoint = last_progress = time.perf_counter()
+    norm_places = real.valid(config.batch_norm_images)
     snapshot_every = max(1, config.outer_steps // NUM_SNAPSHOTS)
+    total_steps = config.outer_steps * inner_steps
 
-    for outer in range(first_outer, config.outer_steps):
-        net = _build_net(config, dataset, outer, device)
-        weights_of_layers = layer_weights(net, config)
-        start_inner = 0
-        if outer == first_outer and first_inner > 0:
-            net.load_state_dict(net_state)
-            start_inner = first_inner
-        for inner in range(start_inner, inner_steps):
-            if any(isinstance(layer, BATCH_NORMS) for layer in net.modules()):
-                stream = (config.seed, "batch-norm", outer, inner)
-                batches = [real.batch(c, config.batch_norm_images, *stream) for c in range(num_classes)]
-                freeze_batch_norm(net, torch.cat(batches))
-            gradient = torch.empty_like(images)
-            total = torch.zeros((), device=device)
-            for label in range(num_classes):
-                own = slice(label * ipc, (label + 1) * ipc)
-                value, gradient[own] = match_class(
-                    net,
-                    images[own],
-                    real.batch(label, config.batch_real, config.seed, "real", outer, inner),
-                    label,
-                    distance=distance,
-                    layer_weights=weights_of_layers,
-                )
-                total += value
-            velocity = config.momentum_img * velocity + gradient
-            images = images - config.image_lr * velocity
-            if inner < inner_steps - 1:  # after the last matching the net is thrown away
-                train_net(net, images, labels, config, config.seed, "net-order", outer, inner)
+    with float32_as(config.precision):
+        for outer in range(position.outer, config.outer_steps):
+            net = build_net(config, dataset, outer, device)
+            if outer == position.outer or config.match_space is not None:
+                groups = plan_groups(net, real, config, device)
+                at_once = room(device) // activation_bytes(net, dataset.input_shape)
+            start_inner = position.inner if outer == position.outer else 0
+            if start_inner > 0:
+                net.load_state_dict(net_state)
+            for inner in range(start_inner, inner_steps):
+                stream = matching_stream(config, outer, inner, real.images.device)
+                if batch_norms(net):
+                    drawn = real.draw(config.batch_norm_images, stream)
+                    freeze_batch_norm(net, real.take(drawn.flatten()[norm_places]))
+                distances, gradient = match(net, images, groups, real, config, stream)
+                velocity.mul_(config.momentum_img).add_(gradient)
+                images.sub_(velocity, alpha=config.image_lr)
+                if inner < inner_steps - 1:  # after the last matching the net is thrown away
+                    train_net(net, images, labels, config, stream, at_once=at_once)
 
-            done = outer * inner_steps + inner + 1
-            if progress is not None or done == config.outer_steps * inner_steps:
-                current = total.item()
-                if not torch.isfinite(total):
-                    raise NasproxyError(
-                        f"The matching distance became {current} at outer step {outer + 1}, matching {inner + 1}: "
-                        f"use a smaller --lr-img (now {config.image_lr:g})."
-                    )
-                if progress is not None:
-                    progress(done, config.outer_steps * inner_steps, f"distance {current:.3f}")
-            if checkpoint is not None and time.perf_counter() - last_checkpoint >= CHECKPOINT_SECONDS:
-                position = (outer, inner + 1) if inner + 1 < inner_steps else (outer + 1, 0)
-                tensors = {"images": images, "velocity": velocity}
-                if position[1] > 0:
-                    tensors |= {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
-                _save_checkpoint(
-                    checkpoint, key, config, position, seconds_before + time.perf_counter() - started, tensors
-                )
-                last_checkpoint = time.perf_counter()
-        if on_snapshot is not None and ((outer + 1) % snapshot_every == 0 or outer + 1 == config.outer_steps):
-            on_snapshot(outer + 1, images.cpu())
-    seconds = seconds_before + time.perf_counter() - started
-    return images.cpu(), labels.cpu(), seconds
+                done = outer * inner_steps + inner + 1
+                now = time.perf_counter()
+                if device.type == "cpu" or now - last_progress >= PROGRESS_SECONDS or done == total_steps:
+                    last_progress = now
+                    current = distances.sum().item()
+                    if not np.isfinite(current):
+                        raise NasproxyError(
+                            f"The matching distance became {current} at outer step {outer + 1}, matching {inner + 1}: "
+                            f"use a smaller --lr-img (now {config.image_lr:g})."
+                        )
+                    if progress is not None:
+                        progress(done, total_steps, f"distance {current:.3f}")
+                if checkpoint is not None and (now - last_checkpoint >= CHECKPOINT_SECONDS or done == total_steps):
+                    last_checkpoint = now
+                    reached = (outer, inner + 1) if inner + 1 < inner_steps else (outer + 1, 0)
+                    tensors = {"images": images, "velocity": velocity}
+                    if reached[1] > 0:
+                        tensors |= {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+                    seconds = position.seconds + now - started
+                    save_checkpoint(checkpoint, key, config, Position(*reached, seconds), tensors)
+            if on_snapshot is not None and ((outer + 1) % snapshot_every == 0 or outer + 1 == config.outer_steps):
+                on_snapshot(outer + 1, images.clone().cpu())
+    return images.cpu(), labels.cpu(), position.seconds + time.perf_counter() - started
 
 
 def estimate_seconds(dataset: Dataset, config: CondenseConfig, device: torch.device) -> float:
-    """Seconds that :func:`gradient_matching` will take, from timing one class's matching and one epoch of the net.
+    """Seconds that :func:`gradient_matching` will take, from timing one group's matching and one epoch of the net.
 
     Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed.
     """
     config = config.for_image(dataset.input_shape)
     inner_steps, net_steps = config.loops
-    real = _RealImages(dataset, device)
-    net = _build_net(config, dataset, 0, device)
+    real = RealBatches(dataset, device)
+    net = build_net(config, dataset, 0, device)
+    for layer in batch_norms(net):
+        layer.eval()
+    groups = plan_groups(net, real, config, device)[:1]
     images = initial_images(dataset, config).to(device)
     labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc)
+    at_once = room(device) // activation_bytes(net, dataset.input_shape)
+    one_epoch = replace(config, net_steps=1)
 
-    def timed(work: Callable[[], object]) -> float:
+    def timed(work: Callable[[torch.Generator], object]) -> float:
         for _ in range(2):
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
-            work()
+            work(matching_stream(config, 0, 0, real.images.device))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    match = timed(
-        lambda: match_class(
-            net,
-            images[: config.ipc],
-            real.batch(0, config.batch_real, config.seed, "estimate"),
-            0,
-            distance=DISTANCES[config.distance],
-            layer_weights=layer_weights(net, config),
-        )
-    )
-    epoch = timed(lambda: train_net(net, images, labels, replace(config, net_steps=1), config.seed, "estimate"))
-    per_outer = inner_steps * dataset.num_classes * match + (inner_steps - 1) * net_steps * epoch
+    with float32_as(config.precision):
+        matching = timed(lambda stream: match(net, images, groups, real, config, stream))
+        epoch = timed(lambda stream: train_net(net, images, labels, one_epoch, stream, at_once=at_once))
+    matching *= dataset.num_classes / len(groups[0].counts)
+    per_outer = inner_steps * matching + (inner_steps - 1) * net_steps * epoch
     return config.outer_steps * per_outer

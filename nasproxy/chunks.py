@@ -1,0 +1,93 @@
+"""How many images go through a net at once: as many as the CPU's cache or the GPU's memory holds, from measured bytes.
+
+On a CPU a batch that spills out of the cache costs twice the time (benchmarks/LOG.md); on a GPU it must fit. Sums over
+a batch are taken piece by piece, which changes their rounding and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Activations of one forward pass. Five ConvNets of width 32 to 256 on 32 and 64 pixels were all fastest at 24 to 26 MB,
+# on a CPU with 2 MB of second-level and 32 MB of third-level cache (benchmarks/LOG.md).
+CPU_BYTES = 24 * 2**20
+CUDA_SHARE = 0.5  # of the free memory
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images ``start`` to ``stop`` of one class's batch."""
+
+    label: int
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+
+def activation_bytes(net: nn.Module, input_shape: tuple[int, int, int], *, second_order: bool = False) -> int:
+    """Bytes that autograd keeps for one image ``(c, h, w)`` of ``net``, measured on one pass.
+
+    With ``second_order`` also what the gradient's own graph keeps, when it is taken with ``create_graph``.
+    """
+    parameters = list(net.parameters())
+    like = parameters[0]
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*parameters, *net.buffers())}
+    kept: list[Tensor] = []  # alive, so that no address is given twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    images = torch.zeros((1, *input_shape), dtype=like.dtype, device=like.device, requires_grad=second_order)
+    label = torch.zeros(1, dtype=torch.int64, device=like.device)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = functional.cross_entropy(net(images), label)
+        if second_order:
+            kept.extend(torch.autograd.grad(loss, [p for p in parameters if p.requires_grad], create_graph=True))
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    return sum(size for address, size in storages.items() if address not in known)
+
+
+def room(device: torch.device) -> int:
+    """Bytes of activations that may be alive at once on ``device``."""
+    if device.type == "cuda":
+        return int(CUDA_SHARE * torch.cuda.mem_get_info(device)[0])
+    return CPU_BYTES
+
+
+def even_parts(total: int, limit: int) -> list[int]:
+    """``total`` as the fewest sizes of at most ``limit`` (at least 1), as equal as they can be, larger ones first."""
+    num_parts = -(-total // max(1, limit))
+    size, larger = divmod(total, num_parts)
+    return [size + 1] * larger + [size] * (num_parts - larger)
+
+
+def class_chunks(labels: Sequence[int], counts: Sequence[int], limit: int) -> list[list[Piece]]:
+    """The batches of ``labels``, ``counts`` images each, in chunks of at most ``limit`` images (at least 1).
+
+    Whole classes share a chunk while they fit; a class that is larger than ``limit`` is cut into even parts.
+    """
+    chunks: list[list[Piece]] = []
+    current: list[Piece] = []
+    for label, count in zip(labels, counts, strict=True):
+        if count > limit:
+            if current:
+                chunks.append(current)
+            current, start = [], 0
+            for size in even_parts(count, limit):
+                chunks.append([Piece(label, start, start + size)])
+                start += size
+            continue
+        if current and sum(piece.count for piece in current) + count > limit:
+            chunks.append(current)
+            current = []
+        current.append(Piece(label, 0, count))
+    return chunks + ([current] if current else [])

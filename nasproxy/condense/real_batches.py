@@ -1,0 +1,61 @@
+"""Random batches of real images, class by class, drawn where the images lie and without a read-back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nasproxy.datasets import Dataset
+from nasproxy.errors import NasproxyError
+
+
+class RealBatches:
+    """The training images by class: uint8 where they lie, on a CUDA device when they take under a quarter of it.
+
+    Raises:
+        NasproxyError: when a class has no training image.
+    """
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        by_class = dataset.train.by_class(dataset.num_classes)
+        for name, indices in zip(dataset.class_names, by_class, strict=True):
+            if len(indices) == 0:
+                raise NasproxyError(f"Every class needs training images, but '{name}' has none.")
+        self.device = device
+        self.images = dataset.train.images
+        if device.type == "cuda" and self.images.numel() < torch.cuda.mem_get_info(device)[0] // 4:
+            self.images = self.images.to(device)
+        home = self.images.device
+        self.sizes = [len(indices) for indices in by_class]
+        # One row of image numbers per class; the end of a short row is filled up and never drawn.
+        self._table = torch.nn.utils.rnn.pad_sequence(by_class, batch_first=True).to(home)
+        self._filler = torch.arange(max(self.sizes), device=home) >= torch.tensor(self.sizes, device=home)[:, None]
+        shape = (1, -1, 1, 1)
+        std = torch.tensor(dataset.std, device=device).view(shape)
+        self._scale = 1 / (255 * std)
+        self._shift = -torch.tensor(dataset.mean, device=device).view(shape) / std
+
+    def count(self, label: int, size: int) -> int:
+        """How many of ``size`` images a batch of class ``label`` can have: all of a smaller class."""
+        return min(size, self.sizes[label])
+
+    def valid(self, size: int) -> Tensor:
+        """Places in a flattened :meth:`draw` of ``size`` that hold an image; all of them unless a class is smaller."""
+        width = min(size, self._table.shape[1])
+        rows = [torch.arange(self.count(label, size)) + label * width for label in range(len(self.sizes))]
+        return torch.cat(rows).to(self._table.device)
+
+    def draw(self, size: int, stream: torch.Generator) -> Tensor:
+        """``(C, min(size, largest class))`` numbers of different images of each class, uniformly by ``stream``.
+
+        In the row of a class with fewer images the first of them are valid, in random order.
+        """
+        keys = torch.rand(self._table.shape, generator=stream, device=self._table.device)
+        keys = keys.masked_fill(self._filler, 2.0)
+        order = keys.topk(min(size, keys.shape[1]), dim=1, largest=False).indices
+        return self._table.gather(1, order)
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """The images of ``numbers`` ``(n,)``, normalised float32 ``(n, c, h, w)`` on the device."""
+        images = self.images[numbers].to(self.device)
+        return torch.addcmul(self._shift, images.to(torch.float32), self._scale)
