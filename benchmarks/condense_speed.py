@@ -13,10 +13,10 @@ Floor: the multiply-adds of convolutions and the linear layer, counted for the d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -75,7 +75,7 @@ def synchronized(device: torch.device) -> float:
 
 
 def run_reference(checkout: Path, dataset: Dataset, config: CondenseConfig, steps: int, between) -> None:  # type: ignore[no-untyped-def]
-    """The reference's ``main()`` for ``steps`` outer steps; ``between()`` is called where each begins, and at the end."""
+    """The reference's ``main()`` for ``steps`` outer steps; calls ``between()`` where each begins, and at the end."""
     sys.path.insert(0, str(checkout))
     utils, main = importlib.import_module("utils"), importlib.import_module("main")
     images, labels = dataset.normalize(dataset.train.images), dataset.train.labels
@@ -98,12 +98,8 @@ def run_reference(checkout: Path, dataset: Dataset, config: CondenseConfig, step
             *("--ipc", str(config.ipc), "--num_exp", "1", "--Iteration", str(steps - 1), "--eval_mode", "M"),
             *("--data_path", folder, "--save_path", folder),
         ]
-        with open(os.devnull, "w") as quiet:
-            stdout, sys.stdout = sys.stdout, quiet
-            try:
-                main.main()
-            finally:
-                sys.stdout = stdout
+        with contextlib.redirect_stdout(io.StringIO()):
+            main.main()
     between()
 
 
@@ -120,8 +116,14 @@ def peak_memory(arguments: list[str], side: str) -> dict[str, float]:
     return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def resident() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident(field: str) -> float:
+    """Megabytes: ``VmRSS`` now, or ``VmHWM``, the most since :func:`forget_peak`; Linux only."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:
@@ -153,13 +155,14 @@ def main() -> None:
     with float32_as(options.precision):  # the reference, too
         if options.only is not None:
             dataset.normalize(dataset.train.images)  # what the reference holds
-            before = resident()
+            forget_peak()
+            before = resident("VmRSS")
             if options.only == "ours":
                 run_ours(dataset, config, choice.device)
             else:
                 run_reference(options.reference, dataset, config, 1, lambda: None)
             cuda = torch.cuda.max_memory_allocated() / 2**20 if choice.device.type == "cuda" else None
-            print(json.dumps({"peak_mb": round(resident()), "before_mb": round(before), "cuda_mb": cuda}))
+            print(json.dumps({"peak_mb": round(resident("VmHWM")), "before_mb": round(before), "cuda_mb": cuda}))
             return
         run_ours(dataset, config, choice.device)  # warm-up
         if options.reference is None:
