@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasproxy.condense.gradient_matching import estimate_seconds
+from nasproxy.condense.gradient_matching import estimate
 from nasproxy.config import (
     BUDGETS,
     FULL_RECIPE,
@@ -20,6 +20,7 @@ from nasproxy.config import (
     Recipe,
     SearchConfig,
     ValidateConfig,
+    condense_config,
     loops_for_ipc,
 )
 from nasproxy.datasets import Dataset
@@ -84,7 +85,7 @@ def _names(budget: str | None) -> tuple[str, ...]:
     return (budget,)
 
 
-def condense_config(budget: Budget, overrides: dict[str, Any], input_shape: tuple[int, int, int]) -> CondenseConfig:
+def budget_config(budget: Budget, overrides: dict[str, Any], input_shape: tuple[int, int, int]) -> CondenseConfig:
     """The settings of ``budget`` for images ``(c, h, w)``, with the person's own values in their place."""
     values: dict[str, Any] = {
         "init": budget.init,
@@ -92,7 +93,7 @@ def condense_config(budget: Budget, overrides: dict[str, Any], input_shape: tupl
         "width": budget.width,
         "batch_real": budget.batch_real,
     }
-    config = CondenseConfig(**(values | overrides)).for_image(input_shape)
+    config = condense_config(**(values | overrides)).for_image(input_shape)
     if budget.net_steps is not None and "net_steps" not in overrides:
         config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
     return config
@@ -100,7 +101,7 @@ def condense_config(budget: Budget, overrides: dict[str, Any], input_shape: tupl
 
 def omissions(config: CondenseConfig) -> str:
     """How ``config`` falls short of the published protocol, in words; empty when it does not."""
-    published = CondenseConfig(ipc=config.ipc)
+    published = condense_config(method=config.method, ipc=config.ipc)
     names = {
         "outer_steps": "fresh nets",
         "inner_steps": "matchings per net",
@@ -123,13 +124,14 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
     "quick" is too slow here and the number of nets was left open, fewer nets are used.
     """
     if overrides.get("method") == "random":
-        config = CondenseConfig(**overrides)
+        config = condense_config(**overrides)
         return BuildPlan(config, "none", 0.0, "real images are drawn, not learned", "")
     limit = time_limit(device)
     slower = ""
     for name in _names(budget):
-        config = condense_config(BUDGETS[name], overrides, dataset.input_shape)
-        seconds = estimate_seconds(dataset, config, device)
+        config = budget_config(BUDGETS[name], overrides, dataset.input_shape)
+        timing = estimate(dataset, config, device)
+        seconds, config = timing.seconds, replace(config, threads=timing.threads, compile=timing.compile)
         if budget is not None:
             return BuildPlan(config, name, seconds, "asked for", omissions(config))
         if seconds <= limit:

@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from nasproxy.config import (
+    AUGMENTATIONS,
     BUDGETS,
     DISTANCE_NAMES,
     INITS,
+    PRECISIONS,
     RECIPES,
     SAMPLERS,
     CondenseConfig,
@@ -40,6 +42,7 @@ app = typer.Typer(
 )
 
 BY_BUDGET = "[default: by --budget]"
+BY_METHOD = "[default: by --method]"
 
 DatasetOption = Annotated[
     str | None,
@@ -105,9 +108,27 @@ def build_proxy_command(
     width: Annotated[int | None, typer.Option(help=f"Channels of the matching net. {BY_BUDGET}")] = None,
     depth: Annotated[int | None, typer.Option(help="Blocks of the matching net. [default: pools to about 4×4]")] = None,
     norm: Annotated[str, typer.Option(help="Normalisation of the matching net.")] = CondenseConfig.norm,
+    match_space: Annotated[
+        str | None, typer.Option(help="Draw every matching net from a space (YAML file or name) instead.")
+    ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(help=f"Siamese, while matching: {' | '.join(AUGMENTATIONS)}. {BY_METHOD}"),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help=f"Of the real images' gradients: {' | '.join(PRECISIONS)}.")
+    ] = CondenseConfig.precision,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the CPU. [default: the fastest of a short test]")
+    ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Use torch.compile. [default: when the job is long enough]"),
+    ] = None,
+    num_sets: Annotated[int, typer.Option(help="Independent sets, in one file.")] = CondenseConfig.num_sets,
     recipe: Annotated[
-        str, typer.Option(help=f"How to train on the set, stored with it: {' | '.join(RECIPES)}.")
-    ] = CondenseConfig.recipe,
+        str | None, typer.Option(help=f"How to train on the set, stored with it: {' | '.join(RECIPES)}. {BY_METHOD}")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = CondenseConfig.seed,
     out: Out = None,
     data_dir: DataDir = None,
@@ -138,6 +159,12 @@ def build_proxy_command(
         width=width,
         depth=depth,
         norm=norm,
+        match_space=match_space,
+        augmentation=augmentation,
+        precision=precision,
+        threads=threads,
+        compile=compiled,
+        num_sets=num_sets,
         recipe=recipe,
         seed=seed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from dataclasses import asdict, dataclass, replace
@@ -12,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasproxy import peers
 from nasproxy.budget import BuildPlan, SearchPlan, duration, omissions, plan_build, plan_search, search_omissions
-from nasproxy.condense import CONDENSERS, build_proxy
+from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
-from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
+from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, condense_config, config_hash
 from nasproxy.datasets import DATASETS, Dataset, denormalize, load_dataset
 from nasproxy.devices import DeviceChoice, choose_device
 from nasproxy.errors import NasproxyError, unknown
@@ -61,7 +63,8 @@ class Source:
 
 def say(topic: str, text: str) -> None:
     """One line of a command's output: a short topic, then the facts."""
-    print(f"{topic:<10}{text}", flush=True)
+    if peers.own_rank() == 0:
+        print(f"{topic:<10}{text}", flush=True)
 
 
 def _load_data(source: Source, *, offline: bool) -> Dataset:
@@ -107,13 +110,32 @@ def build(
     device: str,
     force: bool,
 ) -> Path:
-    """``nasproxy build-proxy``: returns the proxy file."""
+    """``nasproxy build-proxy``: returns the proxy file. Processes started by ``torchrun`` share the work."""
     method = overrides.get("method", CondenseConfig.method)
     if method not in CONDENSERS:
         raise unknown("method", method, CONDENSERS)
-    CondenseConfig(**overrides)  # says what is wrong before any data are loaded
-    choice = _device(device)
-    dataset = _load_data(source, offline=offline)
+    asked = condense_config(**overrides)  # says what is wrong before any data are loaded
+    if asked.match_space is not None:
+        load_space(asked.match_space)
+    choice = choose_device(device)
+    with peers.joined(choice.device):
+        say("device", str(choice) + (f", {peers.num_peers()} processes" if peers.num_peers() > 1 else ""))
+        dataset = _load_data(source, offline=offline)
+        return _build(source, dataset, overrides, budget=budget, out=out, folder=folder, choice=choice, force=force)
+
+
+def _build(
+    source: Source,
+    dataset: Dataset,
+    overrides: dict[str, Any],
+    *,
+    budget: str | None,
+    out: Path | None,
+    folder: Path,
+    choice: DeviceChoice,
+    force: bool,
+) -> Path:
+    method = overrides.get("method", CondenseConfig.method)
     # The file is named after what was asked for, not after what was planned: the same command finds it again, although
     # the next timing might plan otherwise.
     digest = config_hash({name: _plain(value) for name, value in overrides.items()}, budget, dataset.fingerprint)
@@ -130,12 +152,13 @@ def build(
         return path
     checkpoint = path.with_suffix(".checkpoint")
     if force:
-        checkpoint.unlink(missing_ok=True)
-    if checkpoint.exists():
+        for number in range(overrides.get("num_sets", CondenseConfig.num_sets)):
+            checkpoint_of(checkpoint, number).unlink(missing_ok=True)
+    if peers.from_first(checkpoint.exists()):
         config = checkpoint_config(checkpoint)
         say("resume", f"from {checkpoint}, with the settings it was started with")
     else:
-        plan = plan_build(dataset, overrides, budget=budget, device=choice.device)
+        plan = peers.from_first(plan_build(dataset, overrides, budget=budget, device=choice.device))
         config = plan.config
         if config.method != "random":
             _say_plan(plan)
@@ -143,9 +166,14 @@ def build(
         inner, net = config.loops
         say(
             "loops",
-            f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between; {config.network} of width "
-            f"{config.width}, depth {config.depth}; {config.batch_real} real images per class",
+            f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between; {_net(config)}; "
+            f"{config.batch_real} real images per class",
         )
+        sets = f"; {config.num_sets} sets" if config.num_sets > 1 else ""
+        siamese = f"; augmentation {config.augmentation}" if config.augmentation != "none" else ""
+        threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores (timed)"
+        compiled = "; compiled" if config.compile else ""
+        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}")
     pictures = path.with_suffix("")
 
     def snapshot(outer: int, images: Tensor) -> None:
@@ -161,12 +189,23 @@ def build(
             progress=progress,
             on_snapshot=snapshot,
         )
+    if peers.own_rank() > 0:
+        return path
     save_proxy(proxy, path)
     write_atomically(path.with_suffix(".png"), _grid(dataset, proxy.images[0], config.ipc))
-    checkpoint.unlink(missing_ok=True)
+    for number in range(config.num_sets):
+        checkpoint_of(checkpoint, number).unlink(missing_ok=True)
     say("proxy", f"{path} ({proxy.describe()}, {duration(proxy.record['seconds'])})")
     say("picture", str(path.with_suffix(".png")))
     return path
+
+
+def _net(config: CondenseConfig) -> str:
+    if config.match_space is not None:
+        return f"nets drawn from {config.match_space}"
+    if config.network in ("convnet", "mlp"):
+        return f"{config.network} of width {config.width}, depth {config.depth}"
+    return config.network
 
 
 def _plain(value: Any) -> Any:
@@ -358,8 +397,8 @@ def _notes(prepared: _Prepared, search: SearchConfig, config: ValidateConfig, *,
     if leaves_out:
         notes.append(f"Against the paper's protocol: {leaves_out}.")
     built = proxy.provenance["config"]
-    if built["method"] == "gradient_matching":
-        missing = omissions(CondenseConfig(**built))
+    if built["method"] != "random":
+        missing = omissions(CondenseConfig(**{name: built[name] for name in built if name != "match_space_hash"}))
         if missing:
             notes.append(f"The proxy set was condensed with less than the paper's protocol: {missing}.")
     return notes
@@ -379,8 +418,13 @@ def _commands(
     build_words: list[object] = ["nasproxy", "build-proxy", "--dataset", source["spec"]]
     if source.get("image_size"):
         build_words += ["--image-size", source["image_size"]]
-    for name, value in proxy.provenance["config"].items():
-        if value is not None:
+    config = {name: value for name, value in proxy.provenance["config"].items() if name != "match_space_hash"}
+    if config.get("match_space") is not None:
+        config["match_space"] = proxy.record["match_space"]
+    for name, value in config.items():
+        if isinstance(value, bool):
+            build_words.append(f"--{'' if value else 'no-'}{name}")
+        elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             build_words += [f"--{name.replace('_', '-')}", text]
     words: list[object] = ["nasproxy", "search", "--space", space]

@@ -130,7 +130,10 @@ class CondenseConfig:
     multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
     follows :func:`depth_for_image`. ``match_space`` (a YAML file or a shipped name) draws a fresh architecture for
     every net instead of ``network``. ``augmentation`` is siamese: drawn once per class and matching, for its real and
-    its synthetic images. ``num_sets`` independent sets come from one build.
+    its synthetic images. ``precision`` is that of the real images' gradients. ``threads`` of the CPU and ``compile``
+    (torch.compile for the first-order passes) decide the last bits and the speed; of None, the command line decides by
+    timing, and a build started otherwise keeps torch's threads and does not compile. ``num_sets`` independent sets
+    come from one build.
     """
 
     method: str = "gradient_matching"
@@ -154,12 +157,14 @@ class CondenseConfig:
     match_space: str | None = None
     augmentation: str = "none"
     precision: str = "float32"
+    threads: int | None = None
+    compile: bool | None = None
     num_sets: int = 1
     recipe: str = "one_cycle"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, num_sets=self.num_sets)
+        _at_least(1, num_sets=self.num_sets, threads=self.threads)
         _at_least(1, ipc=self.ipc, outer_steps=self.outer_steps, inner_steps=self.inner_steps, depth=self.depth)
         _at_least(1, batch_real=self.batch_real, batch_net=self.batch_net, batch_norm_images=self.batch_norm_images)
         _at_least(0, net_steps=self.net_steps, momentum_img=self.momentum_img, seed=self.seed)
@@ -197,10 +202,26 @@ class CondenseConfig:
     def as_json(self) -> dict[str, Any]:
         """Every value, with the loops resolved; for provenance and hashes."""
         inner, net = self.loops
-        values = asdict(self) | {"inner_steps": inner, "net_steps": net, "lr_img": self.image_lr}
+        values = asdict(self) | {
+            "inner_steps": inner,
+            "net_steps": net,
+            "lr_img": self.image_lr,
+            "compile": bool(self.compile),
+        }
         if self.layer_weights is not None:
             values["layer_weights"] = list(self.layer_weights)
         return values
+
+
+# What a method's name stands for; every value can be overridden by its own option. [DSA]: Zhao, Bilen, ICML 2021.
+METHOD_SETTINGS: dict[str, dict[str, Any]] = {
+    "dsa": {"augmentation": "dsa", "init": "real", "recipe": "dsa"},
+}
+
+
+def condense_config(**values: Any) -> CondenseConfig:
+    """:class:`CondenseConfig` with what the method's name stands for where ``values`` say nothing."""
+    return CondenseConfig(**(METHOD_SETTINGS.get(values.get("method", CondenseConfig.method), {}) | values))
 
 
 # ------------------------------------------------------------------------------------------------ search and validation

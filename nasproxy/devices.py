@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from nasproxy.errors import NasproxyError
+from nasproxy.peers import local_number
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class DeviceChoice:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.name}, float32 ({self.reason})"
+        return f"{self.name} ({self.reason})"
 
 
 def _cpu_name() -> str:
@@ -32,14 +33,16 @@ def _cpu_name() -> str:
 
 
 def choose_device(name: str = "auto") -> DeviceChoice:
-    """``auto`` takes CUDA when there is one, else the CPU.
+    """``auto`` takes CUDA when there is one (of several processes, each its own), else the CPU.
 
     Raises:
         NasproxyError: for a device that torch does not have here.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return DeviceChoice(torch.device("cuda"), torch.cuda.get_device_name(), "a CUDA device is available")
+            number = local_number()
+            device = torch.device("cuda") if number is None else torch.device("cuda", number)
+            return DeviceChoice(device, torch.cuda.get_device_name(device), "a CUDA device is available")
         return DeviceChoice(torch.device("cpu"), _cpu_name(), "no CUDA device is available")
     try:
         device = torch.device(name)
@@ -72,6 +75,17 @@ def float32_as(precision: str) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
+@contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """torch's threads on the CPU, put back afterwards; None leaves them as they are."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(number or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers."""
     found = {"python": platform.python_version()}
@@ -85,4 +99,5 @@ def versions() -> dict[str, str]:
 
 def hardware(choice: DeviceChoice) -> str:
     """One line: device, processor architecture, cores, operating system."""
-    return f"{choice.name}; {platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    name = _cpu_name() if choice.device.type == "cpu" else choice.name
+    return f"{name}; {platform.machine()}, {os.cpu_count()} cores, {platform.system()}"

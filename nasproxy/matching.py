@@ -45,6 +45,14 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor) -> Te
     return (functional.cross_entropy(logits, labels, reduction="none") * shares).sum()
 
 
+def net_loss(net: nn.Module, images: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
+    """:func:`weighted_cross_entropy` of ``net`` on ``images``."""
+    return weighted_cross_entropy(net(images), labels, shares)
+
+
+Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+
+
 def _weight_gradient(layer: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
     """∂L/∂weight of ``layer`` from its input and ∂L/∂output, for the images given; differentiable in both."""
     weight = layer.weight.detach()
@@ -77,7 +85,14 @@ def _weight_gradient(layer: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
 
 
 def class_gradients(
-    net: nn.Module, images: Tensor, labels: Tensor, shares: Tensor, counts: Sequence[int], *, create_graph: bool = False
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    shares: Tensor,
+    counts: Sequence[int],
+    *,
+    create_graph: bool = False,
+    loss: Loss = net_loss,
 ) -> tuple[Tensor, ...]:
     """∇ of every class's cross-entropy with respect to every matched weight, in one pass.
 
@@ -87,14 +102,15 @@ def class_gradients(
         labels: ``(n,)`` classes, or ``(n, C)`` probabilities.
         shares: ``(n,)`` weight of each image in its class's loss: 1/count for the mean.
         create_graph: makes the result differentiable in ``images``.
+        loss: :func:`net_loss`, or compiled; only where there is one class.
 
     Returns:
         One tensor ``(len(counts), *weight.shape)`` per matched weight.
     """
     layers = matched_layers(net)
     if len(counts) == 1:  # nothing to keep apart: autograd's own way is the fastest
-        loss = weighted_cross_entropy(net(images), labels, shares)
-        gradients = torch.autograd.grad(loss, [layer.weight for layer in layers], create_graph=create_graph)
+        value = loss(net, images, labels, shares)
+        gradients = torch.autograd.grad(value, [layer.weight for layer in layers], create_graph=create_graph)
         return tuple(gradient.unsqueeze(0) for gradient in gradients)
 
     calls: list[tuple[int, Tensor, Tensor, int]] = []  # layer, its input, its output, the output's version
@@ -105,7 +121,7 @@ def class_gradients(
 
     handles = [layer.register_forward_hook(record) for layer in layers]
     try:
-        loss = weighted_cross_entropy(net(images), labels, shares)
+        value = net_loss(net, images, labels, shares)
     finally:
         for handle in handles:
             handle.remove()
@@ -114,7 +130,7 @@ def class_gradients(
             "The output of a convolution or linear layer must not be changed in place (use inplace=False), "
             "or its gradient is lost."
         )
-    at_outputs = torch.autograd.grad(loss, [output for _, _, output, _ in calls], create_graph=create_graph)
+    at_outputs = torch.autograd.grad(value, [output for _, _, output, _ in calls], create_graph=create_graph)
     sums: list[Tensor | None] = [None] * len(layers)
     for (number, inputs, _, _), at_output in zip(calls, at_outputs, strict=True):
         per_class = torch.stack(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
-def join(device: torch.device) -> None:
-    """Joins the processes that ``torchrun`` started, over NCCL or gloo; does nothing in a process started alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Joins the processes that ``torchrun`` started, over NCCL or gloo, for the time of the block.
 
-
-def leave() -> None:
-    """Leaves them again."""
-    if dist.is_initialized():
+    Does nothing in a process started alone.
+    """
+    if local_number() is None or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
         dist.destroy_process_group()
 
 
@@ -36,3 +43,16 @@ def add_up(tensor: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
+
+
+def from_first(value: Any) -> Any:
+    """Process 0's ``value`` in every process: what was decided by timing must be one decision."""
+    box = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
+def local_number() -> int | None:
+    """The number of this process on its machine, which is the number of its GPU; None in a process started alone."""
+    return int(os.environ["LOCAL_RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None

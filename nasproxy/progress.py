@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from nasproxy.peers import own_rank
+
 Progress = Callable[[int, int, str], None]
 
 LOG_EVERY_SECONDS = 30.0
@@ -14,8 +16,13 @@ LOG_EVERY_SECONDS = 30.0
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """Yields ``progress(done, total, note)``, drawing on standard error; nothing is drawn before the first call."""
-    if sys.stderr.isatty():
+    """Yields ``progress(done, total, note)``, drawing on standard error; nothing is drawn before the first call.
+
+    Of several processes the first one draws.
+    """
+    if own_rank() > 0:
+        yield lambda done, total, note: None
+    elif sys.stderr.isatty():
         yield from _bar(title)
     else:
         yield from _log(title)

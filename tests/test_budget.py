@@ -3,7 +3,8 @@ import torch
 from toy import toy_dataset, toy_proxy
 
 from nasproxy import budget
-from nasproxy.budget import condense_config, duration, plan_build, plan_search
+from nasproxy.budget import budget_config, duration, plan_build, plan_search
+from nasproxy.condense.gradient_matching import Estimate
 from nasproxy.config import BUDGETS
 from nasproxy.errors import NasproxyError
 from nasproxy.scores import on_device, proxy_task
@@ -22,13 +23,13 @@ def test_durations_read_well(seconds, text):
 
 def test_the_persons_values_hold_in_every_budget():
     for values in BUDGETS.values():
-        config = condense_config(values, {"width": 7, "net_steps": 3, "ipc": 2}, SHAPE)
+        config = budget_config(values, {"width": 7, "net_steps": 3, "ipc": 2}, SHAPE)
         assert (config.width, config.net_steps, config.ipc) == (7, 3, 2)
-        assert condense_config(values, {}, SHAPE).width == values.width
+        assert budget_config(values, {}, SHAPE).width == values.width
 
 
 def test_paper_is_the_published_protocol():
-    config = condense_config(BUDGETS["paper"], {}, SHAPE)
+    config = budget_config(BUDGETS["paper"], {}, SHAPE)
     assert (config.outer_steps, config.loops, config.width, config.batch_real) == (1000, (10, 50), 128, 256)
     assert (config.depth, config.init) == (3, "noise")
     assert budget.omissions(config) == ""
@@ -36,13 +37,13 @@ def test_paper_is_the_published_protocol():
 
 def test_no_budget_trains_the_net_more_than_the_paper_does():
     for values in BUDGETS.values():
-        assert condense_config(values, {"ipc": 1}, SHAPE).loops == (1, 1)
+        assert budget_config(values, {"ipc": 1}, SHAPE).loops == (1, 1)
 
 
 @pytest.mark.parametrize(("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")])
 def test_the_largest_budget_that_fits_is_chosen(monkeypatch, speed, name):
     """Seconds as if every net and channel cost ``speed``."""
-    monkeypatch.setattr(budget, "estimate_seconds", lambda d, c, device: speed * c.outer_steps * c.width / 1000)
+    monkeypatch.setattr(budget, "estimate", lambda d, c, device: Estimate(speed * c.outer_steps * c.width / 1000, 1))
     limit = budget.time_limit(CPU)
     plan = plan_build(toy_dataset(), {}, budget=None, device=CPU)
     assert plan.budget == name
@@ -52,7 +53,7 @@ def test_the_largest_budget_that_fits_is_chosen(monkeypatch, speed, name):
 
 
 def test_quick_is_cut_when_even_it_is_too_slow(monkeypatch):
-    monkeypatch.setattr(budget, "estimate_seconds", lambda d, c, device: 3600.0 * c.outer_steps)
+    monkeypatch.setattr(budget, "estimate", lambda d, c, device: Estimate(3600.0 * c.outer_steps, 1))
     plan = plan_build(toy_dataset(), {}, budget=None, device=CPU)
     assert plan.config.outer_steps == 1
     assert "cut to 1 nets" in plan.why

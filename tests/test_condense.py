@@ -7,14 +7,14 @@ import torch
 from toy import toy_dataset
 
 from nasproxy.condense import CONDENSERS, build_proxy
-from nasproxy.config import CondenseConfig
+from nasproxy.config import CondenseConfig, condense_config
 from nasproxy.errors import NasproxyError
 
 FAST = {"outer_steps": 2, "inner_steps": 2, "net_steps": 2, "width": 4, "depth": 1, "batch_real": 8}
 
 
 def config_of(method, **settings):
-    return CondenseConfig(**({"method": method, "ipc": 2} | FAST | settings))
+    return condense_config(**({"method": method, "ipc": 2} | FAST | settings))
 
 
 @pytest.fixture(params=CONDENSERS)
@@ -66,7 +66,7 @@ def test_only_the_training_split_is_read(method, cpu):
 
 def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
     for flip, augmentation in ((False, "shift"), (True, "flip_shift")):
-        proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of(method), choice=cpu)
+        proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of(method, recipe="one_cycle"), choice=cpu)
         assert proxy.recipe.augmentation == augmentation
 
 
@@ -90,3 +90,61 @@ def test_random_images_are_different_images_of_their_class(cpu):
     index = [match[0] for match in found]
     assert len(set(index)) == 30
     assert dataset.train.labels[index].tolist() == proxy.labels[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["gradient_matching", "random"])
+def test_several_sets_differ_and_the_first_is_the_single_one(name, cpu, tmp_path):
+    seen = []
+    one = build_proxy(toy_dataset(), config_of(name), choice=cpu)
+    three = build_proxy(
+        toy_dataset(),
+        config_of(name, num_sets=3),
+        choice=cpu,
+        checkpoint=tmp_path / "c.checkpoint",
+        progress=lambda done, total, note: seen.append((done, total)),
+    )
+    assert three.images.shape == (3, 6, 1, 8, 8)
+    assert torch.equal(three.images[0], one.images[0])
+    assert not torch.equal(three.images[1], three.images[2])
+    if name == "gradient_matching":
+        assert seen == [(done, 12) for done in range(1, 13)]
+        assert {path.name for path in tmp_path.iterdir()} == {"c.checkpoint", "c.set1.checkpoint", "c.set2.checkpoint"}
+
+
+def test_finished_sets_are_not_built_again(cpu, tmp_path):
+    config = config_of("gradient_matching", num_sets=2)
+    path = tmp_path / "c.checkpoint"
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total, note):
+        if done == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        build_proxy(toy_dataset(), config, choice=cpu, checkpoint=path, progress=kill)
+    seen = []
+    resumed = build_proxy(
+        toy_dataset(), config, choice=cpu, checkpoint=path, progress=lambda done, total, note: seen.append(done)
+    )
+    assert seen == [5, 6, 7, 8]
+    assert resumed.content_id == build_proxy(toy_dataset(), config, choice=cpu).content_id
+
+
+def test_a_match_space_is_in_the_provenance_by_content(cpu, tmp_path):
+    text = "name: tiny\nnetwork: convnet\nparameters:\n  width: [4, 8]\n  depth: [1]\n"
+    proxies = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        space = tmp_path / folder / "space.yaml"
+        space.write_text(text)
+        proxies.append(build_proxy(toy_dataset(), config_of("gradient_matching", match_space=str(space)), choice=cpu))
+    assert proxies[0].content_id == proxies[1].content_id
+    assert proxies[0].provenance["config"]["match_space"] == "tiny"
+    assert proxies[0].record["match_space"].endswith("space.yaml")
+
+
+def test_siamese_matching_needs_an_augmentation(cpu):
+    with pytest.raises(NasproxyError, match="needs an augmentation"):
+        build_proxy(toy_dataset(), config_of("dsa", augmentation="none"), choice=cpu)

@@ -5,20 +5,25 @@ import pytest
 import torch
 from reference import gradient_matching as reference
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from toy import toy_dataset
 
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import (
-    estimate_seconds,
+    build_net,
+    estimate,
     freeze_batch_norm,
     gradient_matching,
     initial_images,
+    match,
     matching_stream,
+    plan_groups,
+    train_net,
 )
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.errors import NasproxyError
-from nasproxy.networks import convnet, mlp, seeded
+from nasproxy.networks import convnet, mlp, num_params, seeded
 from nasproxy.randomness import derive_seed
 from nasproxy.train import TrainingImages, train_candidate
 
@@ -202,6 +207,145 @@ def test_snapshots_come_ten_times_and_at_the_end():
 
 def test_estimate_grows_with_the_loops():
     dataset = toy_dataset()
-    short = estimate_seconds(dataset, small(outer_steps=1), CPU)
-    long = estimate_seconds(dataset, small(outer_steps=1000), CPU)
-    assert 0 < short < long
+    short = estimate(dataset, small(outer_steps=1), CPU)
+    long = estimate(dataset, small(outer_steps=1000), CPU)
+    assert 0 < short.seconds < long.seconds
+
+
+def test_fewer_threads_are_taken_only_when_clearly_faster(monkeypatch):
+    """The clock is a stand-in; each work takes 8 ticks with 8 threads, and so on."""
+    ticks = {8: 8.0, 4: 5.0, 2: 4.8, 1: 1.0}
+    threads, now = [8], [0.0]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: threads.__setitem__(0, number))
+
+    def work(*_args, **_kwargs):
+        now[0] += ticks[threads[0]]
+
+    monkeypatch.setattr(module, "match", work)
+    monkeypatch.setattr(module, "train_net", work)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    chosen = estimate(toy_dataset(), small(), CPU)
+    assert chosen.threads == 4  # 5 against 8 is clear, 4.8 against 5 is not, and 1 is never tried
+    assert threads == [8]
+    assert estimate(toy_dataset(), small(threads=2), CPU).threads == 2
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    gradient_matching(toy_dataset(), small(threads=before + 1), device=CPU)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("ipc", [1, 10])
+def test_twenty_outer_steps_stay_on_the_published_trajectory(ipc):
+    """In float64 everything but the order of sums is equal, so the images agree to rounding after twenty nets."""
+    dataset = toy_dataset()
+    inner, net_steps = (1, 1) if ipc == 1 else (2, 2)
+    config = small(ipc=ipc, outer_steps=20, inner_steps=inner, net_steps=net_steps)
+    real = RealBatches(dataset, CPU)
+
+    def real_batch(k, t, c):
+        drawn = real.draw(16, matching_stream(config, k, t, CPU))[c]
+        return (dataset.train.images[drawn].double() / 255 - 0.3) / 0.25
+
+    expected, _ = reference.condense(
+        lambda k: seeded(lambda: convnet((1, 8, 8), 3, width=4, depth=2), derive_seed(0, "net", k)),
+        real_batch,
+        initial_images(dataset, config),
+        num_classes=3,
+        ipc=ipc,
+        outer=20,
+        inner=inner,
+        net_epochs=net_steps,
+        lr_img=0.1,
+        momentum=0.5,
+        lr_net=0.01,
+    )
+    images, _, _ = gradient_matching(dataset, config, device=CPU)
+    torch.testing.assert_close(images.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("limit", [1, 150_000])
+def test_chunks_change_the_rounding_and_nothing_else(monkeypatch, limit):
+    dataset, config = toy_dataset(), small(ipc=3)
+    whole, _, _ = gradient_matching(dataset, config, device=CPU)
+    monkeypatch.setattr(module, "room", lambda device: limit)
+    net = build_net(config, dataset, 0, CPU)
+    groups = plan_groups(net, RealBatches(dataset, CPU), config, CPU)
+    assert (len(groups), len(groups[0].chunks)) == ((3, 16) if limit == 1 else (1, 2))
+    chunked, _, _ = gradient_matching(dataset, config, device=CPU)
+    torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_a_matching_reads_nothing_back():
+    """On a GPU every read-back waits for the device: none may be in a matching or in the training of the net."""
+
+    class NoReadBack(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
+            return func(*args, **(kwargs or {}))
+
+    dataset = toy_dataset()
+    config = small(augmentation="flip_shift", ipc=3, batch_net=4)
+    real, net = RealBatches(dataset, CPU), build_net(config, dataset, 0, CPU)
+    groups = plan_groups(net, real, config, CPU)
+    images, labels = initial_images(dataset, config), torch.arange(3).repeat_interleave(3)
+    with NoReadBack():
+        match(net, images, groups, real, config, matching_stream(config, 0, 0, CPU))
+        train_net(net, images, labels, config, matching_stream(config, 0, 0, CPU), at_once=2)
+        with pytest.raises(AssertionError, match="_local_scalar_dense"):
+            images.sum().item()
+
+
+def test_nets_drawn_from_a_space_differ_and_repeat():
+    config = small(match_space="convnet_small", width=1)
+    dataset = toy_dataset()
+    nets = [build_net(config, dataset, outer, CPU) for outer in range(6)]
+    assert len({num_params(net) for net in nets}) > 2
+    again = build_net(config, dataset, 3, CPU)
+    assert all(torch.equal(p, q) for p, q in zip(nets[3].parameters(), again.parameters(), strict=True))
+    images, _, _ = gradient_matching(dataset, config, device=CPU)
+    assert torch.isfinite(images).all()
+
+
+def test_a_space_without_a_fitting_net_is_named(tmp_path):
+    (tmp_path / "deep.yaml").write_text("name: deep\nnetwork: convnet\nparameters:\n  depth: [4, 5]\n")
+    with pytest.raises(NasproxyError, match="No net of space 'deep' fits"):
+        build_net(small(match_space=str(tmp_path / "deep.yaml")), toy_dataset(), 0, CPU)
+
+
+def test_siamese_augmentation_is_one_for_both_sides_of_a_class():
+    """With the synthetic images equal to the real ones, the distance stays zero under any siamese augmentation."""
+    dataset = toy_dataset(num_per_class=4)
+    config = small(ipc=4, batch_real=4, augmentation="flip_shift", init="real")
+    real, net = RealBatches(dataset, CPU), build_net(config, dataset, 0, CPU)
+    groups = plan_groups(net, real, config, CPU)
+    images = torch.cat([dataset.normalize(dataset.train.images[dataset.train.labels == c]) for c in range(3)])
+    distances, _ = match(net, images, groups, real, config, matching_stream(config, 0, 0, CPU))
+    assert distances.abs().max() < 1e-3
+    other, _ = match(net, images.flip(2), groups, real, config, matching_stream(config, 0, 0, CPU))
+    assert other.min() > 0.1
+
+
+def test_bfloat16_is_close_and_only_in_the_real_gradients():
+    dataset, config = toy_dataset(), small(width=8)
+    real, net = RealBatches(dataset, CPU), build_net(config, dataset, 0, CPU)
+    groups = plan_groups(net, real, config, CPU)
+    images = initial_images(dataset, config)
+    exact, _ = match(net, images, groups, real, config, matching_stream(config, 0, 0, CPU))
+    coarse, gradient = match(
+        net, images, groups, real, replace(config, precision="bfloat16"), matching_stream(config, 0, 0, CPU)
+    )
+    assert gradient.dtype == torch.float32
+    assert not torch.equal(coarse, exact)
+    torch.testing.assert_close(coarse, exact, rtol=0.05, atol=0.05)
+
+
+def test_inplace_activations_of_a_net_are_made_harmless(monkeypatch):
+    def family(input_shape, num_classes, norm="none"):
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, num_classes))
+
+    monkeypatch.setitem(module.NETWORKS, "inplace", family)
+    images, _, _ = gradient_matching(toy_dataset(), small(network="inplace"), device=CPU)
+    assert torch.isfinite(images).all()

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from nasproxy.condense.gradient_matching import gradient_matching
+from nasproxy.condense.gradient_matching import gradient_matching, siamese_matching
 from nasproxy.condense.random_images import random_images
 from nasproxy.config import RECIPES, CondenseConfig, Recipe
 from nasproxy.datasets import Dataset
-from nasproxy.devices import DeviceChoice, hardware, versions
+from nasproxy.devices import DeviceChoice, cpu_threads, hardware, versions
 from nasproxy.errors import unknown
 from nasproxy.proxyset import ProxySet
+from nasproxy.randomness import derive_seed
+from nasproxy.spaces import load_space
 
 # Settings of the image loops mean nothing to a method that only selects: they stay out of its provenance.
-SELECTION_SETTINGS = ("method", "ipc", "recipe", "seed")
+SELECTION_SETTINGS = ("method", "ipc", "num_sets", "recipe", "seed")
 
 
 def recipe_for(config: CondenseConfig, dataset: Dataset) -> Recipe:
@@ -39,6 +43,9 @@ def provenance(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
     settings = config.as_json()
     if config.method == "random":
         settings = {name: settings[name] for name in SELECTION_SETTINGS}
+    elif config.match_space is not None:  # where the file lies says nothing about the set
+        space = load_space(config.match_space)
+        settings |= {"match_space": space.name, "match_space_hash": space.hash}
     return {
         "dataset": {
             "name": dataset.name,
@@ -48,6 +55,17 @@ def provenance(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
         },
         "config": settings,
     }
+
+
+def checkpoint_of(path: Path, number: int) -> Path:
+    """The checkpoint of set ``number`` (from 0) of the build whose first one is ``path``."""
+    return path if number == 0 else path.with_name(f"{path.stem}.set{number}{path.suffix}")
+
+
+def _progress_of_set(
+    progress: Callable[[int, int, str], None], number: int, num_sets: int, done: int, total: int, note: str
+) -> None:
+    progress(number * total + done, num_sets * total, note if num_sets == 1 else f"set {number + 1}, {note}")
 
 
 def build_proxy(
@@ -62,18 +80,32 @@ def build_proxy(
 ) -> ProxySet:
     """Builds the proxy set that ``config`` describes. ``source`` (how to load the data again) goes into its record.
 
+    The first of several sets is the one that a build of a single set gives; snapshots are of the first one.
+
     Raises:
         NasproxyError: for an unknown method, or settings that do not fit the data.
     """
     if config.method not in CONDENSERS:
         raise unknown("method", config.method, CONDENSERS)
     config = config.for_image(dataset.input_shape)
-    images, labels, seconds = CONDENSERS[config.method](
-        dataset, config, device=choice.device, checkpoint=checkpoint, progress=progress, on_snapshot=on_snapshot
-    )
+    sets, seconds = [], 0.0
+    for number in range(config.num_sets):
+        own = config if number == 0 else replace(config, seed=derive_seed(config.seed, "set", number))
+        images, labels, needed = CONDENSERS[config.method](
+            dataset,
+            own,
+            device=choice.device,
+            checkpoint=None if checkpoint is None else checkpoint_of(checkpoint, number),
+            progress=None if progress is None else partial(_progress_of_set, progress, number, config.num_sets),
+            on_snapshot=on_snapshot if number == 0 else None,
+        )
+        sets.append((images, labels))
+        seconds += needed
+    with cpu_threads(config.threads):
+        machine = hardware(choice)
     return ProxySet(
-        images=images.unsqueeze(0),
-        labels=labels.unsqueeze(0),
+        images=torch.stack([images for images, _ in sets]),
+        labels=torch.stack([labels for _, labels in sets]),
         recipe=recipe_for(config, dataset),
         mean=dataset.mean,
         std=dataset.std,
@@ -81,14 +113,16 @@ def build_proxy(
         provenance=provenance(dataset, config),
         record={
             "seconds": round(seconds, 3),
-            "hardware": hardware(choice),
+            "hardware": machine,
             "versions": versions(),
             "source": source or {},
+            "match_space": config.match_space,
         },
     )
 
 
 CONDENSERS: dict[str, Callable[..., tuple[Tensor, Tensor, float]]] = {
     "gradient_matching": gradient_matching,
+    "dsa": siamese_matching,
     "random": random_images,
 }

@@ -13,11 +13,12 @@ Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 202
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,15 @@ from nasproxy.condense.random_images import draw_per_class
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
-from nasproxy.devices import float32_as
+from nasproxy.devices import cpu_threads, float32_as
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.matching import (
     DISTANCES,
+    Loss,
     class_gradients,
     match_classes,
     matched_weights,
-    weighted_cross_entropy,
+    net_loss,
 )
 from nasproxy.networks import NETWORKS, seeded
 from nasproxy.peers import add_up, num_peers, own_rank
@@ -48,6 +50,9 @@ from nasproxy.spaces import SearchSpace, load_space
 CHECKPOINT_SECONDS = 120.0
 PROGRESS_SECONDS = 0.5  # between read-backs from a CUDA device
 NUM_SNAPSHOTS = 10
+COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
+COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
+FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -125,6 +130,7 @@ def train_net(
     stream: torch.Generator,
     *,
     at_once: int,
+    loss: Loss = net_loss,
 ) -> None:
     """ς_θ epochs of plain SGD on the synthetic set, in batches of ``batch_net``, shuffled when there are several.
 
@@ -141,12 +147,18 @@ def train_net(
             total: list[Tensor] = []
             for index in batch.split(even_parts(len(batch), at_once)):
                 shares = torch.full((len(index),), 1 / len(batch), device=images.device)
-                loss = weighted_cross_entropy(net(images[index]), labels[index], shares)
-                gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+                value = loss(net, images[index], labels[index], shares)
+                gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
                 total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
             with torch.no_grad():
                 for parameter, gradient in zip(parameters, total, strict=True):
                     parameter.sub_(gradient, alpha=config.lr_net)
+
+
+@cache
+def compiled_loss() -> Loss:
+    """:func:`~nasproxy.matching.net_loss` compiled, one program per architecture and batch size."""
+    return torch.compile(net_loss, dynamic=False)
 
 
 # ------------------------------------------------------------------------------------------------------- one matching
@@ -224,8 +236,10 @@ def real_gradients(
     group: Group,
     drawn: Tensor,
     real: RealBatches,
+    *,
     view: View,
     precision: AbstractContextManager[object],
+    loss: Loss,
 ) -> list[Tensor]:
     """∇_θ L(B_c, θ) of every class of ``group`` for the real images ``drawn`` ``(C, batch)``, chunk by chunk."""
     places = drawn.flatten()
@@ -233,7 +247,7 @@ def real_gradients(
     for chunk in group.chunks:
         images = view(real.take(places[chunk.places]), chunk.labels)
         with precision:
-            gradients = class_gradients(net, images, chunk.labels, chunk.shares, chunk.counts)
+            gradients = class_gradients(net, images, chunk.labels, chunk.shares, chunk.counts, loss=loss)
         if len(chunk.counts) == len(group.counts) and len(group.chunks) == 1:
             return list(gradients)
         if not sums:
@@ -250,6 +264,8 @@ def match(
     real: RealBatches,
     config: CondenseConfig,
     stream: torch.Generator,
+    *,
+    loss: Loss = net_loss,
 ) -> tuple[Tensor, Tensor]:
     """One matching of all classes with fresh real batches.
 
@@ -274,7 +290,7 @@ def match(
             images[group.rows],
             group.labels,
             group.counts,
-            real_gradients(net, group, drawn, real, view, precision),
+            real_gradients(net, group, drawn, real, view=view, precision=precision, loss=loss),
             distance=DISTANCES[config.distance],
             layer_weights=layer_weights(net, config),
             view=partial(view, labels=group.labels),
@@ -348,14 +364,16 @@ def gradient_matching(
     net_state: dict[str, Tensor] = {}
     if checkpoint is not None and checkpoint.exists():
         position, saved = load_checkpoint(checkpoint, key)
-        images, velocity = saved.pop("images").to(device), saved.pop("velocity").to(device)
+        # Copied into memory of their own: where a tensor begins decides how a sum over it is ordered, so its last bits.
+        images, velocity = (torch.empty_like(images).copy_(saved.pop(name)) for name in ("images", "velocity"))
         net_state = {name.removeprefix("net."): tensor for name, tensor in saved.items()}
     last_checkpoint = last_progress = time.perf_counter()
+    loss = compiled_loss() if config.compile else net_loss
     norm_places = real.valid(config.batch_norm_images)
     snapshot_every = max(1, config.outer_steps // NUM_SNAPSHOTS)
     total_steps = config.outer_steps * inner_steps
 
-    with float32_as(config.precision):
+    with float32_as(config.precision), cpu_threads(config.threads):
         for outer in range(position.outer, config.outer_steps):
             net = build_net(config, dataset, outer, device)
             if outer == position.outer or config.match_space is not None:
@@ -369,11 +387,11 @@ def gradient_matching(
                 if batch_norms(net):
                     drawn = real.draw(config.batch_norm_images, stream)
                     freeze_batch_norm(net, real.take(drawn.flatten()[norm_places]))
-                distances, gradient = match(net, images, groups, real, config, stream)
+                distances, gradient = match(net, images, groups, real, config, stream, loss=loss)
                 velocity.mul_(config.momentum_img).add_(gradient)
                 images.sub_(velocity, alpha=config.image_lr)
                 if inner < inner_steps - 1:  # after the last matching the net is thrown away
-                    train_net(net, images, labels, config, stream, at_once=at_once)
+                    train_net(net, images, labels, config, stream, at_once=at_once, loss=loss)
 
                 done = outer * inner_steps + inner + 1
                 now = time.perf_counter()
@@ -385,9 +403,13 @@ def gradient_matching(
                             f"The matching distance became {current} at outer step {outer + 1}, matching {inner + 1}: "
                             f"use a smaller --lr-img (now {config.image_lr:g})."
                         )
-                    if progress is not None:
+                    if progress is not None and own_rank() == 0:
                         progress(done, total_steps, f"distance {current:.3f}")
-                if checkpoint is not None and (now - last_checkpoint >= CHECKPOINT_SECONDS or done == total_steps):
+                if (
+                    checkpoint is not None
+                    and own_rank() == 0
+                    and (now - last_checkpoint >= CHECKPOINT_SECONDS or done == total_steps)
+                ):
                     last_checkpoint = now
                     reached = (outer, inner + 1) if inner + 1 < inner_steps else (outer + 1, 0)
                     tensors = {"images": images, "velocity": velocity}
@@ -395,15 +417,51 @@ def gradient_matching(
                         tensors |= {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
                     seconds = position.seconds + now - started
                     save_checkpoint(checkpoint, key, config, Position(*reached, seconds), tensors)
-            if on_snapshot is not None and ((outer + 1) % snapshot_every == 0 or outer + 1 == config.outer_steps):
+            if (
+                on_snapshot is not None
+                and own_rank() == 0
+                and ((outer + 1) % snapshot_every == 0 or outer + 1 == config.outer_steps)
+            ):
                 on_snapshot(outer + 1, images.clone().cpu())
     return images.cpu(), labels.cpu(), position.seconds + time.perf_counter() - started
 
 
-def estimate_seconds(dataset: Dataset, config: CondenseConfig, device: torch.device) -> float:
-    """Seconds that :func:`gradient_matching` will take, from timing one group's matching and one epoch of the net.
+def siamese_matching(
+    dataset: Dataset,
+    config: CondenseConfig,
+    *,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    on_snapshot: Callable[[int, Tensor], None] | None = None,
+) -> tuple[Tensor, Tensor, float]:
+    """:func:`gradient_matching` with one augmentation for a class's real and synthetic images ([DSA]).
 
-    Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed.
+    Raises:
+        NasproxyError: without an augmentation, and as :func:`gradient_matching` does.
+    """
+    if config.augmentation == "none":
+        raise NasproxyError("Method 'dsa' needs an augmentation, but got augmentation='none': use 'dsa'.")
+    return gradient_matching(
+        dataset, config, device=device, checkpoint=checkpoint, progress=progress, on_snapshot=on_snapshot
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``seconds`` that a build will take, and how: ``threads`` of the CPU (None on a CUDA device), compiled or not."""
+
+    seconds: float
+    threads: int | None
+    compile: bool = False
+
+
+def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
+    """How long :func:`gradient_matching` will take, from timing one group's matching and one epoch of the net.
+
+    Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed. On a CPU
+    the threads are chosen by the same timing, unless ``config`` names them: small nets can be slower on many, and on a
+    machine that is busy all of them wait for the slowest. A build that is long enough is also timed compiled.
     """
     config = config.for_image(dataset.input_shape)
     inner_steps, net_steps = config.loops
@@ -427,9 +485,36 @@ def estimate_seconds(dataset: Dataset, config: CondenseConfig, device: torch.dev
                 torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    with float32_as(config.precision):
-        matching = timed(lambda stream: match(net, images, groups, real, config, stream))
-        epoch = timed(lambda stream: train_net(net, images, labels, one_epoch, stream, at_once=at_once))
-    matching *= dataset.num_classes / len(groups[0].counts)
-    per_outer = inner_steps * matching + (inner_steps - 1) * net_steps * epoch
-    return config.outer_steps * per_outer
+    def seconds(threads: int | None, loss: Loss = net_loss) -> float:
+        with float32_as(config.precision), cpu_threads(threads):
+            matching = timed(lambda stream: match(net, images, groups, real, config, stream, loss=loss))
+            epoch = timed(lambda stream: train_net(net, images, labels, one_epoch, stream, at_once=at_once, loss=loss))
+        matching *= dataset.num_classes / len(groups[0].counts)
+        return config.num_sets * config.outer_steps * (inner_steps * matching + (inner_steps - 1) * net_steps * epoch)
+
+    def best_threads() -> Estimate:
+        threads = torch.get_num_threads()
+        best = Estimate(seconds(threads), threads)
+        while threads > 1:
+            threads //= 2
+            fewer = Estimate(seconds(threads), threads)
+            if fewer.seconds > FEWER_THREADS * best.seconds:
+                break
+            best = fewer
+        return best
+
+    if config.compile:
+        return Estimate(seconds(config.threads, compiled_loss()), config.threads, True)
+    if device.type != "cpu" or config.threads is not None:
+        plain = Estimate(seconds(config.threads), config.threads)
+    else:
+        plain = best_threads()
+    if config.compile is False or plain.seconds < COMPILE_FROM_SECONDS or config.match_space is not None:
+        return plain
+    if device.type == "cpu" and shutil.which("c++") is None:
+        return plain
+    try:
+        compiled = seconds(plain.threads, compiled_loss())
+    except Exception:  # noqa: BLE001  a broken compiler fails in many ways, and none of them is a reason not to build the set
+        return plain
+    return replace(plain, seconds=compiled, compile=True) if compiled < COMPILED * plain.seconds else plain

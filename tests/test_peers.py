@@ -1,0 +1,114 @@
+"""Two processes over gloo, as torchrun starts them, must give what one gives."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy import toy_dataset
+
+from nasproxy import peers
+from nasproxy.condense.gradient_matching import gradient_matching
+from nasproxy.config import CondenseConfig
+from nasproxy.proxyset import load_proxy
+
+SETTINGS = {"ipc": 2, "outer_steps": 2, "inner_steps": 3, "net_steps": 2, "width": 4, "depth": 2, "batch_real": 16}
+
+WORKER = """
+import sys
+import torch
+from toy import toy_dataset
+from nasproxy import peers
+from nasproxy.condense.gradient_matching import gradient_matching
+from nasproxy.config import CondenseConfig
+
+torch.set_num_threads(1)
+cpu, settings = torch.device("cpu"), eval(sys.argv[1])
+with peers.joined(cpu):
+    images, _, _ = gradient_matching(toy_dataset(num_classes=3), CondenseConfig(**settings), device=cpu)
+    torch.save(images, f"{sys.argv[2]}/{peers.own_rank()}.pt")
+    assert peers.from_first(peers.own_rank()) == 0
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_two_processes_give_the_images_of_one(tmp_path, norm):
+    settings = SETTINGS | {"norm": norm}
+    port = str(free_port())
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, repr(settings), str(tmp_path)],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(Path(__file__).parent),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(2)
+    ]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    alone, _, _ = gradient_matching(toy_dataset(), CondenseConfig(**settings), device=torch.device("cpu"))
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_one_process_is_its_own_peer():
+    with peers.joined(torch.device("cpu")):
+        assert (peers.num_peers(), peers.own_rank(), peers.local_number()) == (1, 0, None)
+        tensor = torch.ones(3)
+        assert peers.add_up(tensor) is tensor
+        assert tensor.tolist() == [1, 1, 1]
+        assert peers.from_first("plan") == "plan"
+
+
+def test_the_command_under_torchrun(tmp_path):
+    arguments = [
+        "build-proxy",
+        "--ipc",
+        "1",
+        "--outer-steps",
+        "3",
+        "--width",
+        "8",
+        "--batch-real",
+        "16",
+        "--budget",
+        "quick",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NASPROXY_CACHE_DIR": str(tmp_path / "cache")}
+    proxies = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.safetensors"
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += [
+            "--master-port",
+            str(free_port()),
+            "-m",
+            "nasproxy",
+            *arguments,
+            "--threads",
+            "1",
+            "--out",
+            str(out),
+        ]
+        result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("picture ") == 1, "one process speaks"
+        assert ("2 processes" in result.stdout) == (processes == 2)
+        proxies.append(load_proxy(out))
+    torch.testing.assert_close(proxies[0].images, proxies[1].images, rtol=1e-4, atol=1e-4)
