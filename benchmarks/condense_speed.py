@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--inner-steps", type=int, help="fewer matchings per net, to save time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--compile", action="store_true", help="ours with torch.compile, its time not counted")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", choices=["ours", "reference"], help="one side, peak memory only")
     options = parser.parse_args()
@@ -149,6 +150,7 @@ def main() -> None:
         inner_steps=options.inner_steps or inner,
         net_steps=net_steps,
         precision=options.precision,
+        compile=options.compile,
     )
     ours: list[float] = []
     reference: list[float] = []
@@ -196,13 +198,16 @@ def main() -> None:
         "loops": list(config.loops),
         "published_loops": [inner, net_steps],
         "precision": options.precision,
+        "compile": options.compile,
         "repeats": options.repeats,
         "seconds_ours": [round(value, 4) for value in ours],
         "seconds_reference": [round(value, 4) for value in reference],
         "gflop": round(floor / 1e9, 1),
         "gflop_per_second_ours": round(floor / 1e9 / statistics.median(ours), 1),
     }
-    print(f"{hardware(choice)}, torch {torch.__version__}, {options.precision}, commit {commit}")
+    print(
+        f"{hardware(choice)}, torch {torch.__version__}, {options.precision}{', ours compiled' if options.compile else ''}, commit {commit}"
+    )
     print(f"one outer step at ipc {options.ipc}: {config.loops[0]} matchings, {config.loops[1]} net epochs between")
     print(f"  ours       {_spread(ours)} s, {result['gflop_per_second_ours']} GFLOP/s of counted products")
     if reference:
