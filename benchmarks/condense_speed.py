@@ -205,9 +205,8 @@ def main() -> None:
         "gflop": round(floor / 1e9, 1),
         "gflop_per_second_ours": round(floor / 1e9 / statistics.median(ours), 1),
     }
-    print(
-        f"{hardware(choice)}, torch {torch.__version__}, {options.precision}{', ours compiled' if options.compile else ''}, commit {commit}"
-    )
+    compiled = ", ours compiled" if options.compile else ""
+    print(f"{hardware(choice)}, torch {torch.__version__}, {options.precision}{compiled}, commit {commit}")
     print(f"one outer step at ipc {options.ipc}: {config.loops[0]} matchings, {config.loops[1]} net epochs between")
     print(f"  ours       {_spread(ours)} s, {result['gflop_per_second_ours']} GFLOP/s of counted products")
     if reference:
