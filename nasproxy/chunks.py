@@ -59,7 +59,9 @@ def activation_bytes(net: nn.Module, input_shape: tuple[int, int, int], *, secon
 def room(device: torch.device) -> int:
     """Bytes of activations that may be alive at once on ``device``."""
     if device.type == "cuda":
-        return int(CUDA_SHARE * torch.cuda.mem_get_info(device)[0])
+        # What torch keeps for itself and does not use is free, too.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + idle))
     return CPU_BYTES
 
 

@@ -143,7 +143,8 @@ def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | Non
         if device is None:
             return build()
         if on_cuda:
-            torch.cuda.manual_seed(seed)
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         with device:
             return build()
 
