@@ -6,9 +6,11 @@ import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nasproxy.config import Recipe, config_hash
 from nasproxy.errors import NasproxyError
@@ -98,33 +100,28 @@ class Ledger:
         self._connection.close()
 
 
-def evaluate_candidate(
+def evaluate_net(
     task: TrainingTask,
-    space: SearchSpace,
-    candidate: Candidate,
+    identity: str,
+    params: Params,
+    build: Callable[[], nn.Module],
     seed: int,
     *,
     ledger: Ledger,
     device: torch.device,
     on_update: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """The evaluation of ``candidate`` by ``task`` with ``seed``: from the ledger, else trained now and stored."""
-    known = ledger.get(candidate.id, task.score, task.setting, seed)
+    """The evaluation by ``task`` with ``seed`` of the net called ``identity``: from the ledger, else trained now and
+    stored."""
+    known = ledger.get(identity, task.score, task.setting, seed)
     if known is not None:
         return known
-    _, channels, height, width = task.train.images.shape
     result = train_candidate(
-        lambda: space.build(candidate.params, (channels, height, width), task.num_classes),
-        task.train,
-        task.held_out,
-        task.recipe,
-        seed=seed,
-        device=device,
-        on_update=on_update,
+        build, task.train, task.held_out, task.recipe, seed=seed, device=device, on_update=on_update
     )
     evaluation = Evaluation(
-        candidate.id,
-        candidate.params,
+        identity,
+        params,
         task.score,
         task.setting,
         seed,
@@ -135,6 +132,24 @@ def evaluate_candidate(
     )
     ledger.add(evaluation)
     return evaluation
+
+
+def evaluate_candidate(
+    task: TrainingTask,
+    space: SearchSpace,
+    candidate: Candidate,
+    seed: int,
+    *,
+    ledger: Ledger,
+    device: torch.device,
+    on_update: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """:func:`evaluate_net` for a ``candidate`` of ``space``."""
+    _, channels, height, width = task.train.images.shape
+    build = partial(space.build, candidate.params, (channels, height, width), task.num_classes)
+    return evaluate_net(
+        task, candidate.id, candidate.params, build, seed, ledger=ledger, device=device, on_update=on_update
+    )
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ appendix A.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.pooling import AveragePool
@@ -72,12 +74,7 @@ def convnet(
             pooled below 1 × 1.
     """
     channels, height, width_px = input_shape
-    for name, value in (("width", width), ("depth", depth)):
-        if value < 1:
-            raise NasproxyError(f"`{name} >= 1` must hold, but got {name}={value}.")
-    if norm == "group" and width % 4:
-        raise NasproxyError(f"`width` must be divisible by the 4 groups of norm='group', but got width={width}.")
-    make_norm = _choice("norm", norm, NORMS)
+    _positive(width=width, depth=depth)
     make_activation = _choice("activation", activation, ACTIVATIONS)
     make_pooling = _choice("pooling", pooling, POOLINGS)
 
@@ -88,7 +85,7 @@ def convnet(
             padding, height, width_px = 3, 32, 32
         layers += [
             nn.Conv2d(channels, width, kernel_size=3, padding=padding),
-            make_norm(width, height, width_px),
+            make_norm(norm, width, height, width_px),
             make_activation(),
         ]
         channels = width
@@ -117,9 +114,7 @@ def mlp(
     dropout: float = 0.0,
 ) -> nn.Module:
     """``depth`` hidden layers of ``width`` units on the flattened image, then one linear layer ([DC], appendix A)."""
-    for name, value in (("width", width), ("depth", depth)):
-        if value < 1:
-            raise NasproxyError(f"`{name} >= 1` must hold, but got {name}={value}.")
+    _positive(width=width, depth=depth)
     make_activation = _choice("activation", activation, ACTIVATIONS)
     features = input_shape[0] * input_shape[1] * input_shape[2]
     layers: list[nn.Module] = [nn.Flatten()]
@@ -130,6 +125,198 @@ def mlp(
         layers.append(nn.Dropout(dropout))
     layers.append(nn.Linear(features, num_classes))
     return nn.Sequential(*layers)
+
+
+def _positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise NasproxyError(f"`{name} >= 1` must hold, but got {name}={value}.")
+
+
+@dataclass
+class _Stack:
+    """Layers one after the other, and the shape ``(c, h, w)`` after the last one."""
+
+    shape: tuple[int, int, int]
+    norm: str
+    activation: str
+    layers: list[nn.Module] = field(default_factory=list)
+
+    def convolution(self, channels: int, kernel: int, *, padding: int) -> None:
+        """Convolution → norm → activation."""
+        c, h, w = self.shape
+        h, w = h + 2 * padding - kernel + 1, w + 2 * padding - kernel + 1
+        self.shape = _at_least_one_pixel(channels, h, w)
+        self.layers += [
+            nn.Conv2d(c, channels, kernel, padding=padding),
+            make_norm(self.norm, *self.shape),
+            _choice("activation", self.activation, ACTIVATIONS)(),
+        ]
+
+    def pool(self) -> None:
+        """2 × 2 maximum pooling."""
+        c, h, w = self.shape
+        self.shape = _at_least_one_pixel(c, h // 2, w // 2)
+        self.layers.append(nn.MaxPool2d(2))
+
+    def head(self, *features: int) -> nn.Module:
+        """Linear layers with the activation in between, on the flattened features; closes the stack."""
+        c, h, w = self.shape
+        sizes = [c * h * w, *features]
+        self.layers.append(nn.Flatten())
+        for number, (before, after) in enumerate(pairwise(sizes)):
+            if number > 0:
+                self.layers.append(_choice("activation", self.activation, ACTIVATIONS)())
+            self.layers.append(nn.Linear(before, after))
+        return nn.Sequential(*self.layers)
+
+
+def _at_least_one_pixel(channels: int, height: int, width: int) -> tuple[int, int, int]:
+    if min(height, width) < 1:
+        raise NasproxyError(
+            "Feature maps must stay at least 1×1, but these images are too small for the net: use larger images, "
+            "or a convnet of small depth."
+        )
+    return channels, height, width
+
+
+def make_norm(norm: str, channels: int, height: int, width: int) -> nn.Module:
+    """The norm called ``norm`` of maps ``(channels, height, width)``.
+
+    Raises:
+        NasproxyError: for an unknown name, or channels that the 4 groups of "group" do not divide.
+    """
+    if norm == "group" and channels % 4:
+        raise NasproxyError(f"`width` must be divisible by the 4 groups of norm='group', but got width={channels}.")
+    return _choice("norm", norm, NORMS)(channels, height, width)
+
+
+def _padded(input_shape: tuple[int, int, int], padding: int) -> int:
+    """The first convolution's padding: 28 × 28 becomes 32 × 32, as in the reference."""
+    return padding + 2 if input_shape[1:] == (28, 28) else padding
+
+
+def lenet(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: int = 6,
+    activation: str = "relu",
+    norm: str = "none",
+) -> nn.Module:
+    """LeNet-5: [conv 5×5, ``width`` → max pool → conv 5×5, 16/6 · ``width`` → max pool], then linear 120 and 84.
+
+    Raises:
+        NasproxyError: for an unknown option, or images under 16 × 16.
+    """
+    _positive(width=width)
+    stack = _Stack(input_shape, norm, activation)
+    stack.convolution(width, 5, padding=_padded(input_shape, 0))
+    stack.pool()
+    stack.convolution(width * 16 // 6, 5, padding=0)
+    stack.pool()
+    return stack.head(120, 84, num_classes)
+
+
+def alexnet(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: int = 128,
+    activation: str = "relu",
+    norm: str = "none",
+) -> nn.Module:
+    """AlexNet for small images: convolutions of 1, 1.5, 2, 1.5, 1.5 · ``width`` channels, three max pools, one linear.
+
+    Raises:
+        NasproxyError: for an unknown option, or images under 8 × 8.
+    """
+    _positive(width=width)
+    stack = _Stack(input_shape, norm, activation)
+    stack.convolution(width, 5, padding=_padded(input_shape, 2))
+    stack.pool()
+    stack.convolution(width * 3 // 2, 5, padding=2)
+    stack.pool()
+    for channels in (width * 2, width * 3 // 2, width * 3 // 2):
+        stack.convolution(channels, 3, padding=1)
+    stack.pool()
+    return stack.head(num_classes)
+
+
+def vgg11(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: int = 64,
+    activation: str = "relu",
+    norm: str = "instance",
+) -> nn.Module:
+    """VGG-11 for small images: eight 3×3 convolutions of 1 to 8 · ``width`` channels, five max pools, one linear layer.
+
+    Raises:
+        NasproxyError: for an unknown option, or images under 32 × 32 (28 × 28 are padded).
+    """
+    _positive(width=width)
+    stack = _Stack(input_shape, norm, activation)
+    padding = _padded(input_shape, 1)
+    for factors in ((1,), (2,), (4, 4), (8, 8), (8, 8)):
+        for factor in factors:
+            stack.convolution(width * factor, 3, padding=padding)
+            padding = 1
+        stack.pool()
+    return stack.head(num_classes)
+
+
+class _ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut; the first of them has ``stride``."""
+
+    def __init__(
+        self, before: int, after: int, shape: tuple[int, int], stride: int, norm: str, activation: str
+    ) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = make_norm(norm, after, *shape)
+        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = make_norm(norm, after, *shape)
+        self.activation = _choice("activation", activation, ACTIVATIONS)()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or before != after:
+            projection = nn.Conv2d(before, after, 1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, make_norm(norm, after, *shape))
+
+    def forward(self, images: Tensor) -> Tensor:
+        inner = self.activation(self.norm1(self.first(images)))
+        result: Tensor = self.activation(self.norm2(self.second(inner)) + self.shortcut(images))
+        return result
+
+
+def resnet18(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: int = 64,
+    activation: str = "relu",
+    norm: str = "instance",
+) -> nn.Module:
+    """ResNet-18 for small images: a 3×3 stem, four stages of two blocks with 1 to 8 · ``width`` channels, mean, linear.
+
+    Raises:
+        NasproxyError: for an unknown option.
+    """
+    _positive(width=width)
+    channels, h, w = input_shape
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        make_norm(norm, width, h, w),
+        _choice("activation", activation, ACTIVATIONS)(),
+    ]
+    channels = width
+    for factor in (1, 2, 4, 8):
+        for stride in (1 if factor == 1 else 2, 1):
+            h, w = -(-h // stride), -(-w // stride)
+            layers.append(_ResidualBlock(channels, factor * width, (h, w), stride, norm, activation))
+            channels = factor * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
 def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | None = None) -> nn.Module:
@@ -157,4 +344,8 @@ def num_params(net: nn.Module) -> int:
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "convnet": convnet,
     "mlp": mlp,
+    "lenet": lenet,
+    "alexnet": alexnet,
+    "vgg11": vgg11,
+    "resnet18": resnet18,
 }

@@ -1,0 +1,292 @@
+"""How good is a set? Fresh nets are trained on it by its recipe and measured on the test split.
+
+This is the field's own table: a set against random real images, for one family of nets or across families. Test images
+are right here because nothing is chosen by them.
+
+References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, tables 1 and 2.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from nasproxy.condense.random_images import draw_per_class
+from nasproxy.config import Recipe
+from nasproxy.datasets import Dataset
+from nasproxy.errors import NasproxyError, unknown
+from nasproxy.evaluations import Evaluation, Ledger, TrainingTask, evaluate_net, task_setting
+from nasproxy.networks import NETWORKS, seeded
+from nasproxy.proxyset import ProxySet
+from nasproxy.randomness import derive_seed
+from nasproxy.scores import check_fit, on_device
+from nasproxy.train import TrainingImages
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """A net to train: a family of ``NETWORKS`` and its options, as ``convnet:norm=batch,width=32`` spells it."""
+
+    family: str
+    options: tuple[tuple[str, int | float | str], ...] = ()
+
+    def __str__(self) -> str:
+        return self.family + (":" + ",".join(f"{name}={value}" for name, value in self.options) if self.options else "")
+
+    def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        try:
+            return NETWORKS[self.family](input_shape, num_classes, **dict(self.options))
+        except TypeError as error:
+            raise NasproxyError(f"'{self}' is no net: {error}.") from None
+
+
+# The families of the field's cross-architecture tables, each as it was published and with batch norm.
+CROSS = tuple(
+    NetSpec(family, (("norm", norm),) if norm else ())
+    for family, norm in (
+        ("convnet", "instance"),
+        ("convnet", "batch"),
+        ("mlp", ""),
+        ("lenet", "none"),
+        ("lenet", "batch"),
+        ("alexnet", "none"),
+        ("alexnet", "batch"),
+        ("vgg11", "instance"),
+        ("vgg11", "batch"),
+        ("resnet18", "instance"),
+        ("resnet18", "batch"),
+    )
+)
+
+
+def parse_net(text: str) -> NetSpec:
+    """``family`` or ``family:option=value,…``; values are read as int, then float, then text.
+
+    Raises:
+        NasproxyError: for an unknown family, or options that are no ``name=value``.
+    """
+    family, _, rest = text.partition(":")
+    if family not in NETWORKS:
+        raise unknown("network", family, NETWORKS)
+    options = []
+    for word in filter(None, rest.split(",")):
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise NasproxyError(f"A net is written family:option=value,…, but got '{word}' in '{text}'.")
+        options.append((name.strip(), _value(value.strip())))
+    return NetSpec(family, tuple(options))
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def own_net(proxy: ProxySet) -> NetSpec:
+    """The net that ``proxy`` was matched with; the default convnet when it was not matched, or with a space."""
+    config = proxy.provenance["config"]
+    family = config.get("network")
+    if family is None or config.get("match_space"):
+        return NetSpec("convnet")
+    options: dict[str, int | str] = {}
+    if family in ("convnet", "mlp"):
+        options = {"width": config["width"], "depth": config["depth"]}
+    if family != "mlp":
+        options["norm"] = config["norm"]
+    return NetSpec(family, tuple(options.items()))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean (or a difference of means) with its 95 % t-interval over ``n`` units; None where n is 1."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """The mean of ``values`` with its Student interval; ``values`` must not be empty."""
+    from scipy import stats
+
+    n = len(values)
+    mean = sum(values) / n
+    if n == 1:
+        return Interval(mean, None, None, n)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * _std(values) / n**0.5
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def difference_interval(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """Mean of ``a`` − mean of ``b`` with Welch's interval (unequal variances)."""
+    from scipy import stats
+
+    value = sum(a) / len(a) - sum(b) / len(b)
+    if min(len(a), len(b)) == 1 or _std(a) == _std(b) == 0:
+        return Interval(value, None, None, min(len(a), len(b)))
+    found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
+    return Interval(value, float(found.low), float(found.high), min(len(a), len(b)))
+
+
+def _std(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One net on one source of images: ``sets[s]`` are the trainings on its set s.
+
+    ``std`` is over all trainings, as the field prints it. ``mean``'s interval takes sets as units when there are
+    several, and trainings otherwise: then it says nothing about another set.
+    """
+
+    source: str
+    net: NetSpec
+    sets: tuple[tuple[Evaluation, ...], ...]
+
+    @property
+    def accuracies(self) -> list[float]:
+        return [e.accuracy for own in self.sets for e in own if e.accuracy is not None]
+
+    @property
+    def failures(self) -> list[str]:
+        return [e.failure for own in self.sets for e in own if e.failure is not None]
+
+    @property
+    def std(self) -> float:
+        return _std(self.accuracies)
+
+    @property
+    def units(self) -> list[float]:
+        """Means over the trainings of each set, or the trainings of the only one."""
+        if len(self.sets) == 1:
+            return self.accuracies
+        by_set = [[e.accuracy for e in own if e.accuracy is not None] for own in self.sets]
+        return [sum(own) / len(own) for own in by_set if own]
+
+    @property
+    def mean(self) -> Interval | None:
+        """None when every training failed."""
+        return mean_interval(self.units) if self.units else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of a set beside random real images in equal number, trained by the same recipe; None without baseline."""
+
+    row: Row
+    baseline: Row | None
+
+    @property
+    def difference(self) -> Interval | None:
+        if self.baseline is None or not self.row.units or not self.baseline.units:
+            return None
+        return difference_interval(self.row.units, self.baseline.units)
+
+
+def evaluate_proxy(
+    proxy: ProxySet,
+    dataset: Dataset,
+    nets: Sequence[NetSpec],
+    *,
+    num_nets: int,
+    recipe: Recipe,
+    baseline: bool,
+    seed: int,
+    ledger: Ledger,
+    device: torch.device,
+    progress: Callable[[int, int, str], None] | None = None,
+    on_first: Callable[[float, int], None] | None = None,
+) -> list[Comparison]:
+    """Trains ``num_nets`` fresh nets of each of ``nets`` on every set of ``proxy``, and on random real images.
+
+    Every net of the baseline has a draw of its own, so its spread is that over draws and nets.
+
+    Args:
+        recipe: how to train, the same for all; usually ``proxy.recipe``.
+        ledger: trainings in it are not done again.
+        progress: called with (trainings done, in total, note).
+        on_first: called once with the seconds of the first training that was not in the ledger, and how many are left.
+
+    Raises:
+        NasproxyError: when ``proxy`` is not of ``dataset``, or a net cannot be built for it.
+    """
+    check_fit(proxy, dataset)
+    for net in nets:
+        seeded(partial(net.build, dataset.input_shape, dataset.num_classes), 0)
+    held_out = on_device(dataset, dataset.test, device)
+    total = len(nets) * proxy.num_sets * num_nets * (2 if baseline else 1)
+    done, timed = 0, False
+
+    def train(task: TrainingTask, net: NetSpec, number: int) -> Evaluation:
+        nonlocal done, timed
+        started = time.perf_counter()
+        own_seed = derive_seed(seed, "evaluate", number)
+        known = ledger.get(str(net), task.score, task.setting, own_seed)
+        found = known or evaluate_net(
+            task,
+            str(net),
+            dict(net.options),
+            partial(net.build, dataset.input_shape, dataset.num_classes),
+            own_seed,
+            ledger=ledger,
+            device=device,
+        )
+        done += 1
+        if known is None and not timed:
+            timed = True
+            if on_first is not None:
+                on_first(time.perf_counter() - started, total - done)
+        if progress is not None:
+            progress(done, total, f"{task.label}, {net}")
+        return found
+
+    def task_of(label: str, identity: str, images: TrainingImages) -> TrainingTask:
+        return TrainingTask(
+            score="test",
+            label=label,
+            train=images,
+            held_out=held_out,
+            recipe=recipe,
+            num_classes=dataset.num_classes,
+            setting=task_setting(identity, recipe, f"test of {dataset.fingerprint}"),
+        )
+
+    def set_task(number: int) -> TrainingTask:
+        images = TrainingImages(proxy.images[number].to(device), proxy.labels[number].to(device), _identity)
+        return task_of(proxy.method, f"{proxy.content_id} set {number}", images)
+
+    def random_task(number: int) -> TrainingTask:
+        drawn_by = derive_seed(seed, "random real images", number)
+        drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, drawn_by)
+        images = TrainingImages(dataset.normalize(drawn.images.to(device)), drawn.labels.to(device), _identity)
+        return task_of("random", f"random {proxy.ipc} {drawn_by} of {dataset.fingerprint}", images)
+
+    comparisons = []
+    for net in nets:
+        sets = tuple(
+            tuple(train(set_task(s), net, s * num_nets + i) for i in range(num_nets)) for s in range(proxy.num_sets)
+        )
+        other = None
+        if baseline:
+            drawn = tuple(train(random_task(i), net, i) for i in range(proxy.num_sets * num_nets))
+            other = Row("random real images", net, (drawn,))
+        comparisons.append(Comparison(Row(proxy.describe(), net, sets), other))
+    return comparisons
+
+
+def _identity(images: torch.Tensor) -> torch.Tensor:
+    return images
