@@ -1,4 +1,4 @@
-"""The command line: ``nasproxy build-proxy | search | validate | report | check | list | demo``.
+"""The command line: ``nasproxy build-proxy | evaluate | search | validate | report | check | list | demo``.
 
 Only the parsing lives here; each command imports what it needs when it runs, so that ``--help`` answers at once. Every
 default comes from config.py. Input that the user can mend ends in one sentence and exit code 2.
@@ -22,6 +22,7 @@ from nasproxy.config import (
     RECIPES,
     SAMPLERS,
     CondenseConfig,
+    EvaluateConfig,
     SearchConfig,
     ValidateConfig,
 )
@@ -300,6 +301,63 @@ def _newest_run() -> Path:
     from nasproxy.runs import newest_run
 
     return newest_run(RUN_FOLDER)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    proxies: Annotated[
+        list[Path] | None, typer.Argument(help=f"Proxy files. [default: the newest one in {PROXY_FOLDER}/]")
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Family and options, such as resnet18:norm=batch,width=16; may be repeated. "
+            "[default: the net that the set was matched with]"
+        ),
+    ] = None,
+    cross: Annotated[bool, typer.Option("--cross", help="The field's cross-architecture table: eleven nets.")] = False,
+    nets: Annotated[int, typer.Option(help="Fresh nets of each kind, on each set.")] = EvaluateConfig.nets,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"How to train: {' | '.join(RECIPES)}. [default: the one stored with the set]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs on the set. [default: the recipe's]")] = None,
+    baseline: Annotated[
+        bool, typer.Option("--baseline/--no-baseline", help="Random real images in equal number beside it.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = EvaluateConfig.seed,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write every training to this file.")] = None,
+    dataset: DatasetOption = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    device: Device = "auto",
+) -> None:
+    """Train fresh nets on a proxy set and print their test accuracy, beside random real images.
+
+    What is trained already is not trained again: the same command goes on after an interruption.
+    """
+    from nasproxy import commands
+
+    commands.evaluate(
+        proxies or [_newest_proxy()],
+        nets=network or [],
+        cross=cross,
+        num_nets=nets,
+        recipe=recipe,
+        epochs=epochs,
+        baseline=baseline,
+        seed=seed,
+        table=csv,
+        dataset=dataset,
+        data_dir=data_dir,
+        offline=offline,
+        device=device,
+    )
+
+
+def _newest_proxy() -> Path:
+    from nasproxy.proxyset import newest_proxy
+
+    return newest_proxy(PROXY_FOLDER)
 
 
 @app.command("check")

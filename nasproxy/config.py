@@ -269,6 +269,14 @@ class ValidateConfig:
         _at_least(0, sample=self.sample, top=self.top, seed=self.seed)
 
 
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of ``evaluate``: fresh ``nets`` of every kind on each set; 20 as in [DC]."""
+
+    nets: int = 20
+    seed: int = 0
+
+
 # ------------------------------------------------------------------------------------------------------------ budgets
 
 

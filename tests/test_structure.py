@@ -20,7 +20,7 @@ LAYERS = [
     {"train", "proxyset", "spaces"},
     {"condense", "evaluations", "runs", "report"},
     {"scores", "search"},
-    {"validate", "budget"},
+    {"validate", "budget", "evaluate"},
     {"commands"},
     {"cli", "__init__"},
     {"__main__"},

@@ -30,9 +30,15 @@ from nasproxy.spaces import load_space
 SELECTION_SETTINGS = ("method", "ipc", "num_sets", "recipe", "seed")
 
 
-def recipe_for(config: CondenseConfig, dataset: Dataset) -> Recipe:
-    """The recipe stored with a proxy of ``dataset``: mirrored only where a mirrored image keeps its class."""
-    recipe = RECIPES[config.recipe]
+def recipe_named(name: str, dataset: Dataset) -> Recipe:
+    """A recipe of ``RECIPES`` for ``dataset``: mirrored only where a mirrored image keeps its class.
+
+    Raises:
+        NasproxyError: for an unknown name.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    recipe = RECIPES[name]
     if recipe.augmentation == "flip_shift" and not dataset.flip:
         return replace(recipe, augmentation="shift")
     return recipe
@@ -106,7 +112,7 @@ def build_proxy(
     return ProxySet(
         images=torch.stack([images for images, _ in sets]),
         labels=torch.stack([labels for _, labels in sets]),
-        recipe=recipe_for(config, dataset),
+        recipe=recipe_named(config.recipe, dataset),
         mean=dataset.mean,
         std=dataset.std,
         class_names=dataset.class_names,

@@ -1,0 +1,10 @@
+"""What each command does and says, one file per command: the work, and the lines a person reads on the way."""
+
+from nasproxy.commands.build import build
+from nasproxy.commands.demo import demo
+from nasproxy.commands.evaluate import evaluate
+from nasproxy.commands.inspect import check, list_everything
+from nasproxy.commands.search import report, search, validate
+from nasproxy.commands.shared import Source
+
+__all__ = ["Source", "build", "check", "demo", "evaluate", "list_everything", "report", "search", "validate"]

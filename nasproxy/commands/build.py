@@ -1,0 +1,143 @@
+"""``nasproxy build-proxy``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasproxy import peers
+from nasproxy.budget import duration, plan_build
+from nasproxy.commands.shared import Source, load_data, say, say_plan
+from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
+from nasproxy.condense.checkpoint import checkpoint_config
+from nasproxy.config import CondenseConfig, condense_config, config_hash
+from nasproxy.datasets import Dataset, denormalize
+from nasproxy.devices import DeviceChoice, choose_device
+from nasproxy.errors import NasproxyError, unknown
+from nasproxy.figures import image_grid_png
+from nasproxy.progress import progress_bar
+from nasproxy.proxyset import SUFFIX, load_proxy, save_proxy, write_atomically
+from nasproxy.spaces import load_space
+
+
+def build(
+    source: Source,
+    overrides: dict[str, Any],
+    *,
+    budget: str | None,
+    out: Path | None,
+    folder: Path,
+    offline: bool,
+    device: str,
+    force: bool,
+) -> Path:
+    """``nasproxy build-proxy``: returns the proxy file. Processes started by ``torchrun`` share the work."""
+    method = overrides.get("method", CondenseConfig.method)
+    if method not in CONDENSERS:
+        raise unknown("method", method, CONDENSERS)
+    asked = condense_config(**overrides)  # says what is wrong before any data are loaded
+    if asked.match_space is not None:
+        load_space(asked.match_space)
+    choice = choose_device(device)
+    with peers.joined(choice.device):
+        say("device", str(choice) + (f", {peers.num_peers()} processes" if peers.num_peers() > 1 else ""))
+        dataset = load_data(source, offline=offline)
+        return _build(source, dataset, overrides, budget=budget, out=out, folder=folder, choice=choice, force=force)
+
+
+def _build(
+    source: Source,
+    dataset: Dataset,
+    overrides: dict[str, Any],
+    *,
+    budget: str | None,
+    out: Path | None,
+    folder: Path,
+    choice: DeviceChoice,
+    force: bool,
+) -> Path:
+    method = overrides.get("method", CondenseConfig.method)
+    # The file is named after what was asked for, not after what was planned: the same command finds it again, although
+    # the next timing might plan otherwise.
+    digest = config_hash({name: _plain(value) for name, value in overrides.items()}, budget, dataset.fingerprint)
+    ipc = overrides.get("ipc", CondenseConfig.ipc)
+    path = out or folder / f"{dataset.name}-{method}-ipc{ipc}-{digest[:8]}{SUFFIX}"
+    if path.suffix != SUFFIX:
+        raise NasproxyError(f"A proxy file ends in {SUFFIX}, but got --out '{path}'.")
+    if path.exists() and not force:
+        if out is not None:
+            raise NasproxyError(f"'{path}' exists: use --force to replace it, or another --out.")
+        load_proxy(path)
+        path.touch()  # search takes the newest
+        say("proxy", f"{path} is built already; --force builds it again")
+        return path
+    checkpoint = path.with_suffix(".checkpoint")
+    if force:
+        for number in range(overrides.get("num_sets", CondenseConfig.num_sets)):
+            checkpoint_of(checkpoint, number).unlink(missing_ok=True)
+    if peers.from_first(checkpoint.exists()):
+        config = checkpoint_config(checkpoint)
+        say("resume", f"from {checkpoint}, with the settings it was started with")
+    else:
+        plan = peers.from_first(plan_build(dataset, overrides, budget=budget, device=choice.device))
+        config = plan.config
+        if config.method != "random":
+            say_plan(plan)
+    if config.method != "random":
+        inner, net = config.loops
+        say(
+            "loops",
+            f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between; {_net(config)}; "
+            f"{config.batch_real} real images per class",
+        )
+        sets = f"; {config.num_sets} sets" if config.num_sets > 1 else ""
+        siamese = f"; augmentation {config.augmentation}" if config.augmentation != "none" else ""
+        threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores (timed)"
+        compiled = "; compiled" if config.compile else ""
+        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}")
+    pictures = path.with_suffix("")
+
+    def snapshot(outer: int, images: Tensor) -> None:
+        write_atomically(pictures / f"net-{outer:05d}.png", _grid(dataset, images, config.ipc))
+
+    with progress_bar("condensing") as progress:
+        proxy = build_proxy(
+            dataset,
+            config,
+            choice=choice,
+            source=source.as_json(),
+            checkpoint=checkpoint,
+            progress=progress,
+            on_snapshot=snapshot,
+        )
+    if peers.own_rank() > 0:
+        return path
+    save_proxy(proxy, path)
+    write_atomically(path.with_suffix(".png"), _grid(dataset, proxy.images[0], config.ipc))
+    for number in range(config.num_sets):
+        checkpoint_of(checkpoint, number).unlink(missing_ok=True)
+    say("proxy", f"{path} ({proxy.describe()}, {duration(proxy.record['seconds'])})")
+    say("picture", str(path.with_suffix(".png")))
+    return path
+
+
+def _net(config: CondenseConfig) -> str:
+    if config.match_space is not None:
+        return f"nets drawn from {config.match_space}"
+    if config.network in ("convnet", "mlp"):
+        return f"{config.network} of width {config.width}, depth {config.depth}"
+    return config.network
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _grid(dataset: Dataset, images: Tensor, ipc: int) -> bytes:
+    pixels = denormalize(images, dataset.mean, dataset.std).numpy()
+    labels = torch.arange(dataset.num_classes).repeat_interleave(ipc).numpy()
+    return image_grid_png(pixels, labels, dataset.num_classes)
