@@ -1,12 +1,20 @@
-"""Augmentation in two steps: sample parameters once, apply them to any batch of the same size. Mathematics only.
+"""Augmentation in two steps: sample parameters once, apply them to any batch. Mathematics only.
 
-Both steps run on the images' device without a read-back; images are float, normalised, so that zero padding is the
-mean pixel. Applying is differentiable in the images.
+Both steps run on the images' device without a read-back and without a branch on what was drawn; images are float,
+normalised, so that zero padding is the mean pixel. Applying is differentiable in the images, any number of times.
+
+``dsa`` applies one of six families to an image: colour, crop, cutout, scale, rotate, flip; ``dsa_no_flip``, for digits,
+one of the first five. Every row holds parameters of all families, and those of the families not drawn are the identity.
+
+References: [DSA] Zhao, Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, and the
+implementation published with it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import pi
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,25 +22,74 @@ from torch.nn import functional
 
 SHIFT_FRACTION = 1 / 8  # of the side, each way: the crop padding of 4 pixels at 32 × 32
 
+# [DSA]: the ranges of the published implementation.
+FAMILIES = ("colour", "crop", "cutout", "scale", "rotate", "flip")
+NUM_FAMILIES = {"dsa": 6, "dsa_no_flip": 5}  # how many of FAMILIES are drawn from, each as often as the others
+BRIGHTNESS = (-0.5, 0.5)  # added; in standard deviations of the data, since images are normalised
+SATURATION = (0.0, 2.0)  # times the difference to the pixel's mean over channels
+CONTRAST = (0.5, 1.5)  # times the difference to the image's mean
+CROP_FRACTION = 1 / 8  # of the side, rounded: the largest shift, each way
+CUTOUT_FRACTION = 1 / 2  # of the side, rounded: the side of the box
+SCALE = (1 / 1.2, 1.2)  # the window's side over the image's, for each axis on its own: above 1 the image shrinks
+ROTATION = (-pi / 12, pi / 12)  # radians: 15° each way
+FLIP_PROBABILITY = 0.5
+
 
 @dataclass(frozen=True)
-class AugmentParams:
-    """One row per image: ``flip`` bool ``(n,)`` or None; ``dy``, ``dx`` integer pixels ``(n,)``."""
+class ShiftParams:
+    """One row per image or class: ``flip`` bool ``(rows,)`` or None; ``dy``, ``dx`` integer pixels ``(rows,)``."""
 
     flip: Tensor | None
     dy: Tensor
     dx: Tensor
 
-    def take(self, index: Tensor) -> AugmentParams:
-        """The rows ``index`` ``(n,)``."""
-        return AugmentParams(None if self.flip is None else self.flip[index], self.dy[index], self.dx[index])
+    def take(self, index: Tensor) -> ShiftParams:
+        """The rows ``index`` ``(n,)``, int64 on the parameters' device: one for each of n images."""
+        flip = None if self.flip is None else self.flip.index_select(0, index)
+        return ShiftParams(flip, self.dy.index_select(0, index), self.dx.index_select(0, index))
 
 
-def sample_augmentation(policy: str, shape: torch.Size, generator: torch.Generator) -> AugmentParams | None:
-    """Parameters for a batch of ``shape`` ``(n, c, h, w)``, drawn on the generator's device; None for ``none``."""
+@dataclass(frozen=True)
+class DsaParams:
+    """One row per image or class; the identity is ``[[1, 0, 0], [0, 1, 0]]``, ``(0, 1, 1)`` and ``(0, 0, 0, 0)``.
+
+    ``theta`` ``(rows, 2, 3)``: where an output pixel is read, in coordinates (x, y) from −1 to 1 edge to edge.
+    ``colour`` ``(rows, 3)``: brightness, saturation, contrast. ``box`` int64 ``(rows, 4)``: top, bottom, left, right of
+    the cutout, in pixels, half-open; it may reach over the border.
+    """
+
+    theta: Tensor
+    colour: Tensor
+    box: Tensor
+
+    def take(self, index: Tensor) -> DsaParams:
+        """The rows ``index`` ``(n,)``, int64 on the parameters' device: one for each of n images."""
+        return DsaParams(*(rows.index_select(0, index) for rows in (self.theta, self.colour, self.box)))
+
+
+AugmentParams: TypeAlias = ShiftParams | DsaParams
+
+
+def sample_augmentation(
+    policy: str, shape: tuple[int, ...] | torch.Size, generator: torch.Generator
+) -> AugmentParams | None:
+    """Parameters for a batch of ``shape`` ``(n, c, h, w)``, a row per image; None for ``none``.
+
+    Drawn on the generator's device. ``dsa`` draws one family for the batch and parameters for each image, as [DSA]'s
+    implementation does when a net is trained on a set.
+
+    Raises:
+        ValueError: for an unknown policy.
+    """
     if policy == "none":
         return None
     n, _, height, width = shape
+    if policy in NUM_FAMILIES:
+        family = torch.randint(NUM_FAMILIES[policy], (1,), generator=generator, device=generator.device)
+        return _sample_dsa(family.expand(n), height, width, generator)
+    if policy not in ("shift", "flip_shift"):
+        known = ", ".join(("none", "shift", "flip_shift", *NUM_FAMILIES))
+        raise ValueError(f"`policy` must be one of {known}, but got '{policy}'.")
 
     def draw(side: int) -> Tensor:
         reach = int(side * SHIFT_FRACTION)
@@ -42,13 +99,77 @@ def sample_augmentation(policy: str, shape: torch.Size, generator: torch.Generat
     flip = None
     if policy == "flip_shift":
         flip = torch.rand(n, generator=generator, device=generator.device) < 0.5
-    return AugmentParams(flip, dy, dx)
+    return ShiftParams(flip, dy, dx)
+
+
+def sample_siamese(
+    policy: str, num_rows: int, input_shape: tuple[int, int, int], generator: torch.Generator
+) -> AugmentParams | None:
+    """Parameters for images ``(c, h, w)`` of ``num_rows`` classes, a row per class; None for ``none``.
+
+    Each row has a family and parameters of its own. ``apply_augmentation(images, params.take(class_of_image))`` then
+    gives all images of a class, real or synthetic and however many, the same augmentation, as in [DSA].
+
+    Raises:
+        ValueError: for an unknown policy.
+    """
+    if policy in NUM_FAMILIES:
+        family = torch.randint(NUM_FAMILIES[policy], (num_rows,), generator=generator, device=generator.device)
+        return _sample_dsa(family, *input_shape[1:], generator)
+    return sample_augmentation(policy, (num_rows, *input_shape), generator)
+
+
+def _sample_dsa(family: Tensor, height: int, width: int, generator: torch.Generator) -> DsaParams:
+    """Parameters whose row i is the identity in all but ``family[i]``, an index into ``FAMILIES``."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(len(family), generator=generator, device=generator.device)
+
+    def integer(low: int, high: int) -> Tensor:  # both ends included
+        return torch.randint(low, high + 1, (len(family),), generator=generator, device=generator.device)
+
+    def only(name: str, drawn: Tensor, identity: float) -> Tensor:
+        return torch.where(family == FAMILIES.index(name), drawn, identity)
+
+    def cut(side: int) -> tuple[Tensor, Tensor]:
+        # The centre is any pixel; that of an even box, which lies between pixels, any gap or border.
+        size = int(side * CUTOUT_FRACTION + 0.5)
+        start = integer(0, side - size % 2) - size // 2
+        return only("cutout", start, 0), only("cutout", start + size, 0)
+
+    def shift(side: int) -> Tensor:
+        reach = int(side * CROP_FRACTION + 0.5)
+        return only("crop", integer(-reach, reach) * (2 / side), 0)  # the image is 2 wide in the units of theta
+
+    angle = only("rotate", uniform(*ROTATION), 0)
+    mirrored = only("flip", torch.where(uniform(0, 1) < FLIP_PROBABILITY, -1.0, 1.0), 1)
+    scale_x, scale_y = only("scale", uniform(*SCALE), 1), only("scale", uniform(*SCALE), 1)
+    # At most one of these is not the identity, so that the order of the factors does not matter.
+    theta_x = torch.stack((angle.cos() * mirrored * scale_x, -angle.sin(), shift(width)), 1)
+    theta_y = torch.stack((angle.sin(), angle.cos() * scale_y, shift(height)), 1)
+    colour = (
+        only("colour", uniform(*BRIGHTNESS), 0),
+        only("colour", uniform(*SATURATION), 1),
+        only("colour", uniform(*CONTRAST), 1),
+    )
+    return DsaParams(
+        torch.stack((theta_x, theta_y), 1), torch.stack(colour, 1), torch.stack(cut(height) + cut(width), 1)
+    )
 
 
 def apply_augmentation(images: Tensor, params: AugmentParams | None) -> Tensor:
-    """``images`` ``(n, c, h, w)`` float, mirrored where ``params.flip`` and moved by ``(dy, dx)``, zeros moving in."""
+    """``images`` ``(n, c, h, w)`` float, row i of ``params`` applied to image i, zeros moving in.
+
+    Moving and mirroring by ``ShiftParams`` is exact. By ``DsaParams`` it is exact where the sides are powers of two,
+    else up to the rounding of pixel coordinates: in float32, below 1e-7 × side × the difference of neighbouring pixels.
+    """
     if params is None:
         return images
+    return _apply_shift(images, params) if isinstance(params, ShiftParams) else _apply_dsa(images, params)
+
+
+def _apply_shift(images: Tensor, params: ShiftParams) -> Tensor:
+    """``images`` mirrored where ``params.flip`` and then moved by ``(dy, dx)``."""
     if params.flip is not None:
         images = torch.where(params.flip[:, None, None, None], images.flip(3), images)
     n, _, height, width = images.shape
@@ -61,8 +182,27 @@ def apply_augmentation(images: Tensor, params: AugmentParams | None) -> Tensor:
     return padded[index, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
 
 
-def sample_siamese(
-    policy: str, num_rows: int, input_shape: tuple[int, ...], generator: torch.Generator
-) -> AugmentParams | None:
-    """Parameters of ``num_rows`` classes, one row each."""
-    return sample_augmentation(policy, torch.Size((num_rows, *input_shape)), generator)
+def _apply_dsa(images: Tensor, params: DsaParams) -> Tensor:
+    """``images`` read at the places of ``params.theta``, recoloured, and zero within ``params.box``."""
+    n, _, height, width = images.shape
+    y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    # Pixel centres as align_corners=False has them: −1 and 1 are the outer edges. Not affine_grid, which rounds more.
+    across = (2 * x + 1 - width).to(images.dtype) / width
+    down = (2 * y + 1 - height).to(images.dtype)[:, None] / height
+    theta = params.theta.to(images.dtype).view(n, 2, 3, 1, 1)
+    grid = theta[:, :, 0] * across + theta[:, :, 1] * down + theta[:, :, 2]  # (n, 2, h, w)
+    images = functional.grid_sample(
+        images, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+
+    # x → x + b, then m + s (x − m) about the pixel's mean over channels m, then M + k (x − M) about the image's mean M.
+    # In one: k s x + k (1 − s) m + (1 − k) M + b, with the means of the image as it came; only the first term has c
+    # channels.
+    b, s, k = params.colour.to(images.dtype).view(n, 3, 1, 1, 1).unbind(1)
+    pixel_mean = images.mean(1, keepdim=True)
+    image_mean = pixel_mean.mean((2, 3), keepdim=True)
+    images = k * s * images + (k * (1 - s) * pixel_mean + (1 - k) * image_mean + b)
+
+    top, bottom, left, right = params.box[:, :, None].unbind(1)
+    cut_y, cut_x = (y >= top) & (y < bottom), (x >= left) & (x < right)  # (n, h), (n, w)
+    return images.masked_fill((cut_y[:, :, None] & cut_x[:, None, :])[:, None], 0.0)

@@ -85,15 +85,15 @@ def _names(budget: str | None) -> tuple[str, ...]:
     return (budget,)
 
 
-def budget_config(budget: Budget, overrides: dict[str, Any], input_shape: tuple[int, int, int]) -> CondenseConfig:
-    """The settings of ``budget`` for images ``(c, h, w)``, with the person's own values in their place."""
+def budget_config(budget: Budget, overrides: dict[str, Any], dataset: Dataset) -> CondenseConfig:
+    """The settings of ``budget`` for ``dataset``, with the person's own values in their place."""
     values: dict[str, Any] = {
         "init": budget.init,
         "outer_steps": budget.outer_steps,
         "width": budget.width,
         "batch_real": budget.batch_real,
     }
-    config = condense_config(**(values | overrides)).for_image(input_shape)
+    config = condense_config(**(values | overrides)).for_data(dataset.input_shape, flip=dataset.flip)
     if budget.net_steps is not None and "net_steps" not in overrides:
         config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
     return config
@@ -129,7 +129,7 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
     limit = time_limit(device)
     slower = ""
     for name in _names(budget):
-        config = budget_config(BUDGETS[name], overrides, dataset.input_shape)
+        config = budget_config(BUDGETS[name], overrides, dataset)
         timing = estimate(dataset, config, device)
         seconds, config = timing.seconds, replace(config, threads=timing.threads, compile=timing.compile)
         if budget is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nasproxy.condense.random_images import draw_per_class
-from nasproxy.config import FULL_RECIPE, Recipe, ValidateConfig
+from nasproxy.config import FULL_RECIPE, Recipe, ValidateConfig, augmentation_for
 from nasproxy.datasets import Dataset, LabeledImages
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask, task_setting
@@ -98,8 +98,7 @@ def random_subset_task(
 
 def full_recipe(dataset: Dataset, epochs: int) -> Recipe:
     """Full-data training, equal for every candidate; mirrored only where a mirrored image keeps its class."""
-    augmentation = "flip_shift" if dataset.flip else "shift"
-    return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation)
+    return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation_for(FULL_RECIPE.augmentation, dataset.flip))
 
 
 def full_task(dataset: Dataset, config: ValidateConfig, device: torch.device, *, split: str = "val") -> TrainingTask:

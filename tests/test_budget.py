@@ -11,7 +11,7 @@ from nasproxy.scores import on_device, proxy_task
 from nasproxy.spaces import inspect_space, load_space
 
 CPU = torch.device("cpu")
-SHAPE = (3, 32, 32)
+DATA = toy_dataset(shape=(3, 32, 32))
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ def test_durations_read_well(seconds, text):
 
 def test_the_persons_values_hold_in_every_budget():
     for values in BUDGETS.values():
-        config = budget_config(values, {"width": 7, "net_steps": 3, "ipc": 2}, SHAPE)
+        config = budget_config(values, {"width": 7, "net_steps": 3, "ipc": 2}, DATA)
         assert (config.width, config.net_steps, config.ipc) == (7, 3, 2)
-        assert budget_config(values, {}, SHAPE).width == values.width
+        assert budget_config(values, {}, DATA).width == values.width
 
 
 def test_paper_is_the_published_protocol():
-    config = budget_config(BUDGETS["paper"], {}, SHAPE)
+    config = budget_config(BUDGETS["paper"], {}, DATA)
     assert (config.outer_steps, config.loops, config.width, config.batch_real) == (1000, (10, 50), 128, 256)
     assert (config.depth, config.init) == (3, "noise")
     assert budget.omissions(config) == ""
@@ -37,7 +37,7 @@ def test_paper_is_the_published_protocol():
 
 def test_no_budget_trains_the_net_more_than_the_paper_does():
     for values in BUDGETS.values():
-        assert budget_config(values, {"ipc": 1}, SHAPE).loops == (1, 1)
+        assert budget_config(values, {"ipc": 1}, DATA).loops == (1, 1)
 
 
 @pytest.mark.parametrize(("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.condense import CONDENSERS, build_proxy
-from nasproxy.config import CondenseConfig, condense_config
+from nasproxy.condense import CONDENSERS, build_proxy, recipe_named
+from nasproxy.config import RECIPES, CondenseConfig, condense_config
 from nasproxy.errors import NasproxyError
 
 FAST = {"outer_steps": 2, "inner_steps": 2, "net_steps": 2, "width": 4, "depth": 1, "batch_real": 8}
@@ -67,6 +67,22 @@ def test_only_the_training_split_is_read(method, cpu):
 def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
     for flip, augmentation in ((False, "shift"), (True, "flip_shift")):
         proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of(method, recipe="one_cycle"), choice=cpu)
+        assert proxy.recipe.augmentation == augmentation
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_changes_in_its_augmentation_only(recipe):
+    without = {"none": "none", "flip_shift": "shift", "dsa": "dsa_no_flip"}
+    own = RECIPES[recipe]
+    assert recipe_named(recipe, replace(toy_dataset(), flip=True)) == own
+    expected = replace(own, augmentation=without[own.augmentation])
+    assert recipe_named(recipe, replace(toy_dataset(), flip=False)) == expected
+
+
+def test_matching_mirrors_only_where_classes_allow_it(cpu):
+    for flip, augmentation in ((False, "dsa_no_flip"), (True, "dsa")):
+        proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of("dsa"), choice=cpu)
+        assert proxy.provenance["config"]["augmentation"] == augmentation
         assert proxy.recipe.augmentation == augmentation
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nasproxy.condense.gradient_matching import gradient_matching, siamese_matching
 from nasproxy.condense.random_images import random_images
-from nasproxy.config import RECIPES, CondenseConfig, Recipe
+from nasproxy.config import RECIPES, CondenseConfig, Recipe, augmentation_for
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice, cpu_threads, hardware, versions
 from nasproxy.errors import unknown
@@ -39,9 +39,7 @@ def recipe_named(name: str, dataset: Dataset) -> Recipe:
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     recipe = RECIPES[name]
-    if recipe.augmentation == "flip_shift" and not dataset.flip:
-        return replace(recipe, augmentation="shift")
-    return recipe
+    return replace(recipe, augmentation=augmentation_for(recipe.augmentation, dataset.flip))
 
 
 def provenance(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def build_proxy(
     """
     if config.method not in CONDENSERS:
         raise unknown("method", config.method, CONDENSERS)
-    config = config.for_image(dataset.input_shape)
+    config = config.for_data(dataset.input_shape, flip=dataset.flip)
     sets, seconds = [], 0.0
     for number in range(config.num_sets):
         own = config if number == 0 else replace(config, seed=derive_seed(config.seed, "set", number))

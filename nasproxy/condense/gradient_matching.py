@@ -275,7 +275,8 @@ def match(
         The distances ``(C,)``, and the image gradient ``(n, c, h, w)``.
     """
     drawn = real.draw(config.batch_real, stream)
-    augmentation = sample_siamese(config.augmentation, len(real.sizes), tuple(images.shape[1:]), stream)
+    _, channels, height, width = images.shape
+    augmentation = sample_siamese(config.augmentation, len(real.sizes), (channels, height, width), stream)
 
     def view(batch: Tensor, labels: Tensor) -> Tensor:
         return batch if augmentation is None else apply_augmentation(batch, augmentation.take(labels))
@@ -352,7 +353,7 @@ def gradient_matching(
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
     """
     started = time.perf_counter()
-    config = config.for_image(dataset.input_shape)
+    config = config.for_data(dataset.input_shape, flip=dataset.flip)
     real = RealBatches(dataset, device)
     inner_steps, _ = config.loops
     key = checkpoint_key(dataset, config)
@@ -463,7 +464,7 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
     the threads are chosen by the same timing, unless ``config`` names them: small nets can be slower on many, and on a
     machine that is busy all of them wait for the slowest. A build that is long enough is also timed compiled.
     """
-    config = config.for_image(dataset.input_shape)
+    config = config.for_data(dataset.input_shape, flip=dataset.flip)
     inner_steps, net_steps = config.loops
     real = RealBatches(dataset, device)
     net = build_net(config, dataset, 0, device)
