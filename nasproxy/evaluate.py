@@ -8,7 +8,7 @@ References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matchi
 
 from __future__ import annotations
 
-import time
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -125,7 +125,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = sum(values) / n
     if n == 1:
         return Interval(mean, None, None, n)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * _std(values) / n**0.5
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(values) / n**0.5
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -134,15 +134,10 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> Interval:
     from scipy import stats
 
     value = sum(a) / len(a) - sum(b) / len(b)
-    if min(len(a), len(b)) == 1 or _std(a) == _std(b) == 0:
+    if min(len(a), len(b)) == 1 or statistics.stdev(a) == statistics.stdev(b) == 0:
         return Interval(value, None, None, min(len(a), len(b)))
     found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
     return Interval(value, float(found.low), float(found.high), min(len(a), len(b)))
-
-
-def _std(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -166,8 +161,9 @@ class Row:
         return [e.failure for own in self.sets for e in own if e.failure is not None]
 
     @property
-    def std(self) -> float:
-        return _std(self.accuracies)
+    def std(self) -> float | None:
+        """None for fewer than two."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def units(self) -> list[float]:
@@ -209,7 +205,6 @@ def evaluate_proxy(
     ledger: Ledger,
     device: torch.device,
     progress: Callable[[int, int, str], None] | None = None,
-    on_first: Callable[[float, int], None] | None = None,
 ) -> list[Comparison]:
     """Trains ``num_nets`` fresh nets of each of ``nets`` on every set of ``proxy``, and on random real images.
 
@@ -219,73 +214,61 @@ def evaluate_proxy(
         recipe: how to train, the same for all; usually ``proxy.recipe``.
         ledger: trainings in it are not done again.
         progress: called with (trainings done, in total, note).
-        on_first: called once with the seconds of the first training that was not in the ledger, and how many are left.
 
     Raises:
         NasproxyError: when ``proxy`` is not of ``dataset``, or a net cannot be built for it.
     """
     check_fit(proxy, dataset)
-    for net in nets:
-        seeded(partial(net.build, dataset.input_shape, dataset.num_classes), 0)
+    nets = list(dict.fromkeys(nets))
+    builds = [partial(net.build, dataset.input_shape, dataset.num_classes) for net in nets]
+    for build in builds:
+        seeded(build, 0)
     held_out = on_device(dataset, dataset.test, device)
-    total = len(nets) * proxy.num_sets * num_nets * (2 if baseline else 1)
-    done, timed = 0, False
 
-    def train(task: TrainingTask, net: NetSpec, number: int) -> Evaluation:
-        nonlocal done, timed
-        started = time.perf_counter()
-        own_seed = derive_seed(seed, "evaluate", number)
-        known = ledger.get(str(net), task.score, task.setting, own_seed)
-        found = known or evaluate_net(
-            task,
-            str(net),
-            dict(net.options),
-            partial(net.build, dataset.input_shape, dataset.num_classes),
-            own_seed,
-            ledger=ledger,
-            device=device,
-        )
-        done += 1
-        if known is None and not timed:
-            timed = True
-            if on_first is not None:
-                on_first(time.perf_counter() - started, total - done)
-        if progress is not None:
-            progress(done, total, f"{task.label}, {net}")
-        return found
-
-    def task_of(label: str, identity: str, images: TrainingImages) -> TrainingTask:
+    def task_of(label: str, identity: str, images: torch.Tensor, labels: torch.Tensor) -> TrainingTask:
         return TrainingTask(
             score="test",
             label=label,
-            train=images,
+            train=TrainingImages(images.to(device), labels.to(device), _identity),
             held_out=held_out,
             recipe=recipe,
             num_classes=dataset.num_classes,
             setting=task_setting(identity, recipe, f"test of {dataset.fingerprint}"),
         )
 
-    def set_task(number: int) -> TrainingTask:
-        images = TrainingImages(proxy.images[number].to(device), proxy.labels[number].to(device), _identity)
-        return task_of(proxy.method, f"{proxy.content_id} set {number}", images)
-
-    def random_task(number: int) -> TrainingTask:
-        drawn_by = derive_seed(seed, "random real images", number)
-        drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, drawn_by)
-        images = TrainingImages(dataset.normalize(drawn.images.to(device)), drawn.labels.to(device), _identity)
-        return task_of("random", f"random {proxy.ipc} {drawn_by} of {dataset.fingerprint}", images)
-
-    comparisons = []
-    for net in nets:
-        sets = tuple(
-            tuple(train(set_task(s), net, s * num_nets + i) for i in range(num_nets)) for s in range(proxy.num_sets)
-        )
-        other = None
+    def tasks(of_set: int, number: int) -> list[TrainingTask]:
+        identity = f"{proxy.content_id} set {of_set}"
+        found = [task_of(proxy.method, identity, proxy.images[of_set], proxy.labels[of_set])]
         if baseline:
-            drawn = tuple(train(random_task(i), net, i) for i in range(proxy.num_sets * num_nets))
-            other = Row("random real images", net, (drawn,))
-        comparisons.append(Comparison(Row(proxy.describe(), net, sets), other))
-    return comparisons
+            draw_seed = derive_seed(seed, "random real images", of_set, number)
+            drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, draw_seed)
+            identity = f"random {proxy.ipc} {draw_seed} of {dataset.fingerprint}"
+            found.append(task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels))
+        return found
+
+    on_set: list[list[list[Evaluation]]] = [[[] for _ in range(proxy.num_sets)] for _ in nets]
+    on_random: list[list[Evaluation]] = [[] for _ in nets]
+    done, total = 0, len(nets) * proxy.num_sets * num_nets * (2 if baseline else 1)
+    # Every kind of net in turn, so that the time left is told by all of them and not by the first.
+    for number in range(num_nets):
+        for of_set in range(proxy.num_sets):
+            own_seed = derive_seed(seed, "evaluate", of_set, number)
+            first, *rest = tasks(of_set, number)
+            for kind, (net, build) in enumerate(zip(nets, builds, strict=True)):
+                for task, rows in ((first, on_set[kind][of_set]), *((task, on_random[kind]) for task in rest)):
+                    rows.append(
+                        evaluate_net(task, str(net), dict(net.options), build, own_seed, ledger=ledger, device=device)
+                    )
+                    done += 1
+                    if progress is not None:
+                        progress(done, total, f"{task.label}, {net}")
+    return [
+        Comparison(
+            Row(proxy.method, net, tuple(tuple(own) for own in on_set[kind])),
+            Row("random real", net, (tuple(on_random[kind]),)) if baseline else None,
+        )
+        for kind, net in enumerate(nets)
+    ]
 
 
 def _identity(images: torch.Tensor) -> torch.Tensor:

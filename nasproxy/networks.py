@@ -187,7 +187,10 @@ def make_norm(norm: str, channels: int, height: int, width: int) -> nn.Module:
         NasproxyError: for an unknown name, or channels that the 4 groups of "group" do not divide.
     """
     if norm == "group" and channels % 4:
-        raise NasproxyError(f"`width` must be divisible by the 4 groups of norm='group', but got width={channels}.")
+        raise NasproxyError(
+            f"Channels must be divisible by the 4 groups of norm='group', but got {channels} channels: "
+            "use another width."
+        )
     return _choice("norm", norm, NORMS)(channels, height, width)
 
 
@@ -301,10 +304,15 @@ def resnet18(
     """ResNet-18 for small images: a 3×3 stem, four stages of two blocks with 1 to 8 · ``width`` channels, mean, linear.
 
     Raises:
-        NasproxyError: for an unknown option.
+        NasproxyError: for an unknown option, or images up to 8 × 8 with ``norm="instance"``.
     """
     _positive(width=width)
     channels, h, w = input_shape
+    if norm == "instance" and max(h, w) <= 8:
+        raise NasproxyError(
+            f"Maps must keep more than one pixel under norm='instance', which turns 1×1 maps into zeros, but {h}×{w} "
+            "images end as one: use larger images, or another norm."
+        )
     layers: list[nn.Module] = [
         nn.Conv2d(channels, width, 3, padding=1, bias=False),
         make_norm(norm, width, h, w),

@@ -1,5 +1,6 @@
 """The command line as a person meets it: in a folder of their own, through the console script's entry point."""
 
+import csv
 import json
 import os
 import re
@@ -175,6 +176,23 @@ def test_truth_from_a_table_trains_nothing_on_the_full_data(road, tmp_path):
     assert "Full training" not in text
 
 
+def test_evaluate_takes_the_newest_proxy_and_goes_on(road, tmp_path):
+    folder = road[0]
+    options = ["--nets", 2, "--epochs", 3, "--network", "convnet:width=4,depth=1", "--network", "mlp:width=8"]
+    text = nasproxy(folder, "evaluate", *options, "--csv", tmp_path / "rows.csv")
+    table = text.split("\n\n")[1]
+    assert re.search(
+        r"^convnet:width=4,depth=1 +gradient_matching +2 +\d+\.\d \(\d+\.\d to \d+\.\d\) +\d", table, re.MULTILINE
+    )
+    assert re.search(r"^ +random real +2 ", table, re.MULTILINE)
+    assert re.search(r"^ +difference +[+-]\d", table, re.MULTILINE)
+    assert max(map(len, table.splitlines())) <= 120
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert [row["net"] for row in rows] == ["convnet:width=4,depth=1"] * 4 + ["mlp:width=8"] * 4
+    assert nasproxy(folder, "evaluate", *options).split("\n\n")[1] == table
+    assert "left out  vgg11" in nasproxy(folder, "evaluate", "--cross", "--nets", 1, "--epochs", 1, "--no-baseline")
+
+
 @pytest.mark.slow
 def test_a_killed_build_resumes_to_the_same_bits(tmp_path):
     """kill −9 in the middle; a checkpoint after every matching, so that there is one."""
@@ -225,6 +243,12 @@ BAD = [
     (["search", "--space", "convnet_small", "--trials", "0"], "trials=0"),
     (["search", "--space", "convnet_small", "--truth", "gone.csv"], "gone.csv"),
     (["search", "--space", "convnet_small", "--dataset", "digitss"], "digitss"),
+    (["evaluate", "gone.safetensors"], "gone.safetensors"),
+    (["evaluate", "--network", "vgg12"], "'vgg12'. Did you mean 'vgg11'?"),
+    (["evaluate", "--network", "vgg11"], "too small for the net"),
+    (["evaluate", "--network", "convnet:wide=3"], "convnet:wide=3"),
+    (["evaluate", "--nets", "0"], "nets=0"),
+    (["evaluate", "--recipe", "publishd"], "'publishd'. Did you mean 'published'?"),
     (["validate", "nowhere"], "nowhere"),
     (["report", "nowhere"], "nowhere"),
     (["check", "gone.yaml"], "gone.yaml"),
@@ -241,6 +265,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(road, arguments, message):
 
 def test_without_a_proxy_or_a_run_the_command_to_run_is_named(tmp_path):
     assert "nasproxy build-proxy" in nasproxy(tmp_path, "search", "--space", "convnet_small", code=2)
+    assert "nasproxy build-proxy" in nasproxy(tmp_path, "evaluate", code=2)
     for command in ("validate", "report"):
         assert "nasproxy search" in nasproxy(tmp_path, command, code=2)
 

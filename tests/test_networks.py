@@ -1,15 +1,75 @@
+import itertools
+
 import pytest
 import torch
 
 from nasproxy.errors import NasproxyError
 from nasproxy.networks import ACTIVATIONS, NETWORKS, NORMS, POOLINGS, convnet, num_params, seeded
 
+SHAPES = [(1, 8, 8), (3, 32, 32), (4, 20, 12), (1, 28, 28), (3, 33, 47)]
+TOO_SMALL = {"lenet": [(1, 8, 8), (4, 20, 12)], "vgg11": [(1, 8, 8), (4, 20, 12)], "resnet18": [(1, 8, 8)]}
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (4, 20, 12), (1, 28, 28)])
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("family", NETWORKS)
 def test_families_map_images_to_logits(family, shape):
+    if shape in TOO_SMALL.get(family, []):
+        with pytest.raises(NasproxyError, match=r"too small for the net|turns 1×1 maps into zeros"):
+            seeded(lambda: NETWORKS[family](shape, 7), 0)
+        return
     net = seeded(lambda: NETWORKS[family](shape, 7), 0)
     assert net(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+def layers_of(*sizes, channels=(), kernels=(), norm=True):
+    """Parameters of convolutions with biases (and affine norms) and then linear layers of these sizes."""
+    convolutions = sum(
+        before * after * k * k + after + (2 * after if norm else 0)
+        for (before, after), k in zip(itertools.pairwise(channels), kernels, strict=True)
+    )
+    return convolutions + sum(before * after + after for before, after in itertools.pairwise(sizes))
+
+
+VGG = (3, 64, 128, 256, 256, 512, 512, 512, 512)
+
+
+@pytest.mark.parametrize(
+    ("family", "norm", "expected"),
+    [
+        ("mlp", None, layers_of(3072, 128, 128, 10)),
+        ("lenet", "none", layers_of(400, 120, 84, 10, channels=(3, 6, 16), kernels=(5, 5), norm=False)),
+        (
+            "alexnet",
+            "none",
+            layers_of(192 * 16, 10, channels=(3, 128, 192, 256, 192, 192), kernels=(5, 5, 3, 3, 3), norm=False),
+        ),
+        (
+            "alexnet",
+            "batch",
+            layers_of(192 * 16, 10, channels=(3, 128, 192, 256, 192, 192), kernels=(5, 5, 3, 3, 3)),
+        ),
+        ("vgg11", "instance", layers_of(512, 10, channels=VGG, kernels=(3,) * 8)),
+        ("resnet18", "instance", 11_173_962),  # as the published network has it for 10 classes of 3×32×32
+    ],
+)
+def test_parameter_counts_of_the_published_families(family, norm, expected):
+    options = {} if norm is None else {"norm": norm}
+    assert num_params(seeded(lambda: NETWORKS[family]((3, 32, 32), 10, **options), 0)) == expected
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("family", ["lenet", "alexnet", "vgg11", "resnet18"])
+def test_every_norm_of_the_families_runs_forward_and_backward(family, norm):
+    net = seeded(lambda: NETWORKS[family]((3, 32, 32), 4, width=24, norm=norm, activation="sigmoid"), 0)
+    net(torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("family", ["lenet", "alexnet", "vgg11", "resnet18"])
+@pytest.mark.parametrize(("options", "message"), [({"width": 0}, "width=0"), ({"norm": "bach"}, "'batch'")])
+def test_impossible_options_of_the_families_are_named(family, options, message):
+    with pytest.raises(NasproxyError, match=message):
+        seeded(lambda: NETWORKS[family]((3, 32, 32), 4, **options), 0)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -35,7 +95,7 @@ def test_28_pixels_are_padded_to_32():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 6, "norm": "group"}, "width=6"),
+        ({"width": 6, "norm": "group"}, "got 6 channels"),
         ({"width": 0}, "width=0"),
         ({"depth": 0}, "depth=0"),
         ({"depth": 4}, "4 poolings of a 8×8"),

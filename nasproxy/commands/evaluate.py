@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nasproxy.budget import duration
 from nasproxy.commands.shared import device_named, load_data, say, source_of
 from nasproxy.condense import recipe_named
 from nasproxy.errors import NasproxyError
@@ -69,9 +68,6 @@ def evaluate(
                 ledger=ledger,
                 device=choice.device,
                 progress=progress,
-                on_first=lambda seconds, left: say(
-                    "time", f"{duration(seconds)} for the first net, so about {duration(seconds * left)} for the rest"
-                ),
             )
         ledger.close()
         comparisons += found
@@ -101,7 +97,9 @@ def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_c
 def _percent(interval: Interval | None) -> str:
     if interval is None:
         return "every training failed"
-    spread = "" if interval.low is None else f" ({100 * interval.low:.1f} to {100 * (interval.high or 0):.1f})"
+    # Two sets give an interval wider than accuracies can be.
+    low, high = (None if end is None else 100 * min(max(end, 0.0), 1.0) for end in (interval.low, interval.high))
+    spread = "" if low is None or high is None else f" ({low:.1f} to {high:.1f})"
     return f"{100 * interval.value:.1f}{spread}"
 
 
@@ -114,7 +112,7 @@ def _points(interval: Interval | None) -> str:
 
 def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
     """The table for a terminal: per net the set, random real images and the difference, in percent."""
-    rows = [("net", "trained on", "trainings", "test accuracy, % (95 %)", "std")]
+    rows = [("net", "trained on", "n", "test accuracy, % (95 %)", "std")]
     for comparison in comparisons:
         for row in (comparison.row, comparison.baseline):
             if row is not None:
@@ -124,7 +122,7 @@ def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
                         row.source,
                         str(len(row.accuracies)),
                         _percent(row.mean),
-                        f"{100 * row.std:.1f}",
+                        "" if row.std is None else f"{100 * row.std:.1f}",
                     )
                 )
         if comparison.difference is not None:
