@@ -18,7 +18,9 @@ from nasproxy.config import (
     BUDGETS,
     DISTANCE_NAMES,
     INITS,
+    NET_DATA,
     PRECISIONS,
+    REAL_CHOICES,
     RECIPES,
     SAMPLERS,
     CondenseConfig,
@@ -127,6 +129,25 @@ def build_proxy_command(
         typer.Option("--compile/--no-compile", help="Use torch.compile. [default: when the job is long enough]"),
     ] = None,
     num_sets: Annotated[int, typer.Option(help="Independent sets, in one file.")] = CondenseConfig.num_sets,
+    real_choice: Annotated[
+        str, typer.Option(help=f"Real images to match with: {' | '.join(REAL_CHOICES)}, nearest to cluster centres.")
+    ] = CondenseConfig.real_choice,
+    choice_interval: Annotated[
+        int, typer.Option(help="Matchings between two clusterings.")
+    ] = CondenseConfig.choice_interval,
+    pool: Annotated[
+        int, typer.Option(help="Match with a pool of nets trained briefly on the real data; 0: fresh nets.")
+    ] = CondenseConfig.pool,
+    pool_epochs: Annotated[int, typer.Option(help="Epochs of the pool's nets.")] = CondenseConfig.pool_epochs,
+    perturbation: Annotated[
+        float, typer.Option(help="Move the pool's nets at random by up to this share of their weights' norm.")
+    ] = CondenseConfig.perturbation,
+    net_data: Annotated[
+        str, typer.Option(help=f"What the net trains on between matchings: {' | '.join(NET_DATA)} images.")
+    ] = CondenseConfig.net_data,
+    formation: Annotated[
+        int, typer.Option(help="Store formation × formation smaller images in each.")
+    ] = CondenseConfig.formation,
     recipe: Annotated[
         str | None, typer.Option(help=f"How to train on the set, stored with it: {' | '.join(RECIPES)}. {BY_METHOD}")
     ] = None,
@@ -166,6 +187,13 @@ def build_proxy_command(
         threads=threads,
         compile=compiled,
         num_sets=num_sets,
+        real_choice=real_choice,
+        choice_interval=choice_interval,
+        pool=pool,
+        pool_epochs=pool_epochs,
+        perturbation=perturbation,
+        net_data=net_data,
+        formation=formation,
         recipe=recipe,
         seed=seed,
     )

@@ -3,7 +3,8 @@
 Nothing here imports torch, so the command line derives its options and ``--help`` from this file at no cost.
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021. [DSA] Zhao, Bilen,
-"Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021.
+"Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021. [IDC] Kim et al., ICML 2022. [Acc-DD] Zhang
+et al., CVPR 2023. [DREAM] Liu et al., ICCV 2023.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ FULL_RECIPE = Recipe(lr=0.05, epochs=10, batch_size=128, nesterov=True, schedule
 INITS = ("noise", "real")
 # Of the real images' gradients; everything else is float32. On a CUDA device "tf32" also lets float32 products use it.
 PRECISIONS = ("float32", "tf32", "bfloat16")
+REAL_CHOICES = ("random", "kmeans")
+NET_DATA = ("synthetic", "real")
 DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse")
 
 # [DC], table of loops: images per class → (T, ς_θ). ς_θ counts epochs over the synthetic set.
@@ -140,10 +143,17 @@ class CondenseConfig:
     multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
     follows :func:`depth_for_image`. ``match_space`` (a YAML file or a shipped name) draws a fresh architecture for
     every net instead of ``network``. ``augmentation`` is siamese: drawn once per class and matching, for its real and
-    its synthetic images. ``precision`` is that of the real images' gradients. ``threads`` of the CPU and ``compile``
+    its synthetic images; the net between matchings trains on images augmented one by one. ``precision`` is that of the
+    real images' gradients. ``threads`` of the CPU and ``compile``
     (torch.compile for the first-order passes) decide the last bits and the speed; of None, the command line decides by
     timing, and a build started otherwise keeps torch's threads and does not compile. ``num_sets`` independent sets
     come from one build.
+
+    For fewer matchings: ``real_choice="kmeans"`` matches with the images nearest to ``batch_real`` cluster centres of
+    their class, chosen anew every ``choice_interval`` matchings ([DREAM]); ``pool`` nets that were trained on the real
+    data for ``pool_epochs`` stand in for freshly initialised ones, every time moved by up to ``perturbation`` of their
+    weights' norm ([Acc-DD]); ``net_data="real"`` trains the net between matchings on ``net_steps`` batches of
+    ``batch_net`` real images, and ``formation`` stores its square of smaller images in each image ([IDC]).
     """
 
     method: str = "gradient_matching"
@@ -170,11 +180,25 @@ class CondenseConfig:
     threads: int | None = None
     compile: bool | None = None
     num_sets: int = 1
+    real_choice: str = "random"
+    choice_interval: int = 10
+    pool: int = 0
+    pool_epochs: int = 2
+    perturbation: float = 0.0
+    net_data: str = "synthetic"
+    formation: int = 1
     recipe: str = "one_cycle"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, num_sets=self.num_sets, threads=self.threads)
+        _at_least(1, num_sets=self.num_sets, threads=self.threads, formation=self.formation)
+        _at_least(1, choice_interval=self.choice_interval, pool_epochs=self.pool_epochs)
+        _at_least(0, pool=self.pool, perturbation=self.perturbation)
+        if self.perturbation and not self.pool:
+            raise NasproxyError(
+                f"perturbation={self.perturbation:g} moves the nets of a pool, but pool=0: give the pool a size, "
+                "or leave perturbation out."
+            )
         _at_least(1, ipc=self.ipc, outer_steps=self.outer_steps, inner_steps=self.inner_steps, depth=self.depth)
         _at_least(1, batch_real=self.batch_real, batch_net=self.batch_net, batch_norm_images=self.batch_norm_images)
         _at_least(0, net_steps=self.net_steps, momentum_img=self.momentum_img, seed=self.seed)
@@ -186,6 +210,8 @@ class CondenseConfig:
             ("distance", self.distance, DISTANCE_NAMES),
             ("augmentation", self.augmentation, AUGMENTATIONS),
             ("precision", self.precision, PRECISIONS),
+            ("choice of real images", self.real_choice, REAL_CHOICES),
+            ("data for the net", self.net_data, NET_DATA),
             ("recipe", self.recipe, tuple(RECIPES)),
         ):
             if word not in known:
@@ -206,7 +232,16 @@ class CondenseConfig:
         )
 
     def for_data(self, input_shape: tuple[int, int, int], *, flip: bool) -> CondenseConfig:
-        """These settings for images ``(c, h, w)``: the depth filled in, and mirrored only with ``flip``."""
+        """These settings for images ``(c, h, w)``: the depth filled in, and mirrored only with ``flip``.
+
+        Raises:
+            NasproxyError: when ``formation`` leaves less than two pixels a side.
+        """
+        if 2 * self.formation > min(input_shape[1:]) and self.formation > 1:
+            raise NasproxyError(
+                f"`2 × formation <= side of the images` must hold, but got formation={self.formation} for "
+                f"{input_shape[1]}×{input_shape[2]} images."
+            )
         depth = self.depth or depth_for_image(*input_shape[1:])
         return replace(self, depth=depth, augmentation=augmentation_for(self.augmentation, flip))
 

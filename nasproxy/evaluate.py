@@ -238,7 +238,7 @@ def evaluate_proxy(
 
     def tasks(of_set: int, number: int) -> list[TrainingTask]:
         identity = f"{proxy.content_id} set {of_set}"
-        found = [task_of(proxy.method, identity, proxy.images[of_set], proxy.labels[of_set])]
+        found = [task_of(proxy.method, identity, *proxy.training_images(of_set))]
         if baseline:
             draw_seed = derive_seed(seed, "random real images", of_set, number)
             drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, draw_seed)

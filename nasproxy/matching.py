@@ -194,17 +194,19 @@ def match_classes(
     """Each class's distance to the gradients of its real images, and its derivative in the synthetic images.
 
     Args:
-        synthetic: ``(n, c, h, w)`` normalised images, sorted by class, ``counts`` of each.
-        labels: ``(n,)`` classes, or ``(n, C)`` probabilities.
+        synthetic: ``(n, c, h, w)`` normalised images, sorted by class.
+        labels: ``(m,)`` classes, or ``(m, C)`` probabilities, of the images that the net sees.
+        counts: how many of these there are of each class; they sum to m.
         real: ``(len(counts), *weight.shape)`` per matched weight, from :func:`class_gradients`.
-        view: what the net sees of the images, one for one, such as an augmentation; it must be differentiable.
+        view: the m images, sorted by class, that the net sees instead of the n, such as augmented ones; it must be
+            differentiable.
 
     Returns:
         The detached distances ``(len(counts),)``, and the image gradient ``(n, c, h, w)``.
     """
     synthetic = synthetic.detach().requires_grad_()
-    shares = mean_shares(counts, synthetic)
-    gradients = class_gradients(net, view(synthetic), labels, shares, counts, create_graph=True)
+    seen = view(synthetic)
+    gradients = class_gradients(net, seen, labels, mean_shares(counts, seen), counts, create_graph=True)
     values = distance(gradients, real, layer_weights)
     (image_gradient,) = torch.autograd.grad(values.sum(), [synthetic])
     return values.detach(), image_gradient

@@ -3,8 +3,8 @@
 File format, version 1: one ``.safetensors`` file with the tensors ``images`` and ``labels`` and a single metadata key
 ``nasproxy`` holding canonical JSON (with one key the bytes are the same on every write). The JSON holds
 
-- ``content``: recipe, normalisation, class names and ``provenance`` (method, every setting, seed, data fingerprint):
-  all that determines training on the set. Equal builds have equal content.
+- ``content``: recipe, normalisation, class names, ``formation`` when it is not 1, and ``provenance`` (method, every
+  setting, seed, data fingerprint): all that determines training on the set. Equal builds have equal content.
 - ``record``: what a rebuild may not repeat: seconds, hardware, versions, where the data were found.
 - ``sha256``: over the tensors, ``content`` and ``record``; verified on load. safetensors refuses truncated files but
   not flipped bits.
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from nasproxy.config import Recipe
 from nasproxy.errors import NasproxyError
+from nasproxy.formation import decode
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -36,7 +37,8 @@ class ProxySet:
 
     ``images`` ``(s, n, c, h, w)`` float32, normalised by ``mean`` and ``std`` per channel; ``labels`` ``(s, n)`` int64
     classes or ``(s, n, C)`` float32 probabilities; ``s`` counts independent sets of the same data. ``provenance`` and
-    ``record`` are JSON objects, see the module's docstring.
+    ``record`` are JSON objects, see the module's docstring. Every image holds ``formation``² smaller ones
+    (:func:`nasproxy.formation.decode`); a net trains on :meth:`training_images`.
     """
 
     images: Tensor
@@ -47,6 +49,7 @@ class ProxySet:
     class_names: tuple[str, ...]
     provenance: dict[str, Any]
     record: dict[str, Any]
+    formation: int = 1
 
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.dtype != torch.float32:
@@ -100,6 +103,12 @@ class ProxySet:
     def ipc(self) -> int:
         return int(self.provenance["config"]["ipc"])
 
+    def training_images(self, number: int) -> tuple[Tensor, Tensor]:
+        """What a net trains on, from set ``number``: images ``(n · formation², c, h, w)`` and their labels."""
+        return decode(self.images[number], self.formation), self.labels[number].repeat_interleave(
+            self.formation**2, dim=0
+        )
+
     @property
     def content_id(self) -> str:
         """SHA-256 of the tensors and ``content``: equal for equal builds, whenever and wherever they ran."""
@@ -112,12 +121,13 @@ class ProxySet:
             "std": list(self.std),
             "class_names": list(self.class_names),
             "provenance": self.provenance,
-        }
+        } | ({"formation": self.formation} if self.formation > 1 else {})
 
     def describe(self) -> str:
         """One line for a person: method, size, data."""
         name = self.provenance["dataset"]["name"]
-        return f"{self.method}, {self.ipc} per class, {self.num_images} images of {name}"
+        held = f", each {self.formation}×{self.formation} smaller ones" if self.formation > 1 else ""
+        return f"{self.method}, {self.ipc} per class, {self.num_images} images of {name}{held}"
 
 
 def _canonical(value: Any) -> str:
@@ -214,6 +224,7 @@ def load_proxy(path: Path) -> ProxySet:
         class_names=tuple(content["class_names"]),
         provenance=content["provenance"],
         record=record,
+        formation=content.get("formation", 1),
     )
 
 

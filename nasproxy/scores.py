@@ -60,10 +60,11 @@ def proxy_task(
     proxy: ProxySet, held_out: TrainingImages, recipe: Recipe, dataset: Dataset, device: torch.device
 ) -> TrainingTask:
     """The score "proxy": train on the proxy set by its recipe."""
+    images, labels = proxy.training_images(0)
     return TrainingTask(
         score="proxy",
         label=f"Proxy set ({proxy.method.replace('_', ' ')}, {proxy.ipc} per class)",
-        train=TrainingImages(proxy.images[0].to(device), proxy.labels[0].to(device), _identity),
+        train=TrainingImages(images.to(device), labels.to(device), _identity),
         held_out=held_out,
         recipe=recipe,
         num_classes=dataset.num_classes,

@@ -19,10 +19,12 @@ from nasproxy.condense.gradient_matching import (
     matching_stream,
     plan_groups,
     train_net,
+    train_net_on_real,
 )
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.errors import NasproxyError
+from nasproxy.matching import net_loss
 from nasproxy.networks import convnet, mlp, num_params, seeded
 from nasproxy.randomness import derive_seed
 from nasproxy.train import TrainingImages, train_candidate
@@ -102,11 +104,23 @@ def test_learned_images_train_better_than_noise():
     assert accuracy(images) > accuracy(noise) + 0.2
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
+OPTIONS = [
+    {"norm": "instance"},
+    {"norm": "batch"},
+    {"augmentation": "dsa"},
+    {"real_choice": "kmeans", "choice_interval": 2},
+    {"pool": 2, "pool_epochs": 1, "perturbation": 0.09},
+    {"net_data": "real"},
+    {"formation": 2},
+    {"match_space": "convnet_small"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 8])
-def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, norm, stop_after):
+def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options, stop_after):
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-    dataset, config, path = toy_dataset(), small(norm=norm), tmp_path / "c.checkpoint"
+    dataset, config, path = toy_dataset(), small(**options), tmp_path / "c.checkpoint"
     whole, _, _ = gradient_matching(dataset, config, device=CPU)
 
     class Killed(BaseException):
@@ -340,6 +354,86 @@ def test_bfloat16_is_close_and_only_in_the_real_gradients():
     assert gradient.dtype == torch.float32
     assert not torch.equal(coarse, exact)
     torch.testing.assert_close(coarse, exact, rtol=0.05, atol=0.05)
+
+
+def test_with_the_siamese_augmentation_the_net_trains_on_augmented_images_too():
+    """As the published code does: one by one, so that two rows with equal images see different ones."""
+    dataset, config = toy_dataset(), small(ipc=1, augmentation="dsa", batch_net=3)
+    images, labels = initial_images(dataset, config), torch.arange(3)
+    trained = []
+    for own in (config, replace(config, augmentation="none")):
+        net = build_net(config, dataset, 0, CPU)
+        train_net(net, images, labels, own, matching_stream(config, 0, 0, CPU), at_once=8)
+        trained.append(net[0].weight)
+    assert not torch.equal(*trained)
+    seen = []
+    net = build_net(config, dataset, 0, CPU)
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    train_net(net, images[:1].repeat(3, 1, 1, 1), labels, config, matching_stream(config, 0, 0, CPU), at_once=8)
+    assert any(len(batch.flatten(1).unique(dim=0)) == 3 for batch in seen)
+
+
+def test_a_net_trained_on_real_images_does_not_see_the_synthetic_ones():
+    dataset = toy_dataset()
+    config = small(net_data="real", net_steps=5, batch_net=40)
+    real = RealBatches(dataset, CPU)
+    net, twin = (build_net(config, dataset, 0, CPU) for _ in range(2))
+    train_net_on_real(net, real, config, torch.Generator().manual_seed(3), at_once=7, loss=net_loss)
+    stream, optimizer = torch.Generator().manual_seed(3), torch.optim.SGD(twin.parameters(), lr=config.lr_net)
+    for _ in range(5):
+        numbers = torch.randint(len(dataset.train), (40,), generator=stream)
+        optimizer.zero_grad()
+        images = dataset.normalize(dataset.train.images[numbers])
+        nn.functional.cross_entropy(twin(images), dataset.train.labels[numbers]).backward()
+        optimizer.step()
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_formation_matches_the_enlarged_tiles():
+    """Four shrunk real images in one; its gradient is that of the tiles, and the matched loss falls."""
+    dataset = toy_dataset()
+    config = small(ipc=1, formation=2, init="real", outer_steps=15, inner_steps=1, width=8)
+    start = initial_images(dataset, config)
+    assert start.shape == (3, 1, 8, 8)
+    seen = []
+    images, labels, _ = gradient_matching(
+        dataset, config, device=CPU, progress=lambda done, total, note: seen.append(float(note.split()[-1]))
+    )
+    assert (images.shape, labels.tolist()) == ((3, 1, 8, 8), [0, 1, 2])
+    assert sum(seen[-5:]) < sum(seen[:5])
+    net = build_net(config, dataset, 0, CPU)
+    (group,) = plan_groups(net, RealBatches(dataset, CPU), config, CPU)
+    assert group.counts == (4, 4, 4)
+    assert group.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert group.rows == slice(0, 3)
+
+
+def test_representatives_change_every_interval(monkeypatch):
+    calls = []
+    chosen = torch.arange(48).reshape(3, 16)
+    monkeypatch.setattr(module, "representative_images", lambda *args: calls.append(args) or chosen)
+    gradient_matching(
+        toy_dataset(), small(inner_steps=5, outer_steps=2, real_choice="kmeans", choice_interval=2), device=CPU
+    )
+    assert len(calls) == 6  # before matchings 0, 2 and 4 of each net
+
+
+def test_dropout_is_off_while_matching(monkeypatch):
+    monkeypatch.setitem(
+        module.NETWORKS, "dropping", lambda shape, n, norm: convnet(shape, n, width=4, depth=1, dropout=0.5)
+    )
+    net = build_net(small(network="dropping"), toy_dataset(), 0, CPU)
+    images = torch.ones(2, 1, 8, 8)
+    assert net.training
+    assert torch.equal(net(images), net(images))
+
+
+def test_estimate_counts_the_pool_and_the_clusterings():
+    dataset = toy_dataset()
+    plain = estimate(dataset, small(threads=1), CPU).seconds
+    assert estimate(dataset, small(threads=1, pool=3, pool_epochs=500), CPU).seconds > 2 * plain
+    assert estimate(dataset, small(threads=1, real_choice="kmeans", choice_interval=1), CPU).seconds > plain
 
 
 def test_inplace_activations_of_a_net_are_made_harmless(monkeypatch):

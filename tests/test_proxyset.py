@@ -27,6 +27,21 @@ def test_soft_labels_round_trip(tmp_path):
     assert torch.equal(load_proxy(save_proxy(soft, tmp_path / "a.safetensors")).labels, soft.labels)
 
 
+def test_formation_is_kept_and_nets_train_on_the_tiles(tmp_path):
+    proxy = toy_proxy()
+    several = replace(proxy, formation=2)
+    loaded = load_proxy(save_proxy(several, tmp_path / "a.safetensors"))
+    assert loaded.formation == 2
+    images, labels = loaded.training_images(0)
+    assert images.shape == (4 * proxy.num_images, 1, 8, 8)
+    assert torch.equal(labels, proxy.labels[0].repeat_interleave(4))
+    assert "each 2×2 smaller ones" in loaded.describe()
+    assert several.content_id != proxy.content_id
+    images, labels = proxy.training_images(0)
+    assert torch.equal(images, proxy.images[0])
+    assert torch.equal(labels, proxy.labels[0])
+
+
 def test_same_set_same_bytes(tmp_path):
     a, b = (save_proxy(toy_proxy(), tmp_path / name).read_bytes() for name in ("a.safetensors", "b.safetensors"))
     assert a == b

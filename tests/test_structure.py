@@ -15,7 +15,7 @@ PACKAGE = ROOT / "nasproxy"
 # From the bottom up; a module may import from rows above its own, and packages are one room.
 LAYERS = [
     {"errors", "pooling", "peers"},
-    {"config", "randomness", "matching", "augment", "correlation", "progress", "chunks"},
+    {"config", "randomness", "matching", "augment", "correlation", "progress", "chunks", "formation"},
     {"networks", "devices", "datasets", "figures"},
     {"train", "proxyset", "spaces"},
     {"condense", "evaluations", "runs", "report"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"cli", "__init__"},
     {"__main__"},
 ]
-MATHEMATICS = {"matching", "augment", "correlation"}
+MATHEMATICS = {"matching", "augment", "correlation", "formation"}
 
 
 def rooms():

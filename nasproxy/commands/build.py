@@ -96,9 +96,10 @@ def _build(
         )
         sets = f"; {config.num_sets} sets" if config.num_sets > 1 else ""
         siamese = f"; augmentation {config.augmentation}" if config.augmentation != "none" else ""
-        threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores (timed)"
+        timed = "" if "threads" in overrides else " (timed)"
+        threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores{timed}"
         compiled = "; compiled" if config.compile else ""
-        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}")
+        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}{_faster(config)}")
     pictures = path.with_suffix("")
 
     def snapshot(outer: int, images: Tensor) -> None:
@@ -131,6 +132,21 @@ def _net(config: CondenseConfig) -> str:
     if config.network in ("convnet", "mlp"):
         return f"{config.network} of width {config.width}, depth {config.depth}"
     return config.network
+
+
+def _faster(config: CondenseConfig) -> str:
+    """The options that need fewer matchings, in words; empty without them."""
+    parts = []
+    if config.real_choice == "kmeans":
+        parts.append(f"real images by k-means every {config.choice_interval} matchings")
+    if config.pool:
+        moved = f", moved by up to {config.perturbation:g}" if config.perturbation else ""
+        parts.append(f"pool of {config.pool} nets trained for {config.pool_epochs} epochs{moved}")
+    if config.net_data == "real":
+        parts.append(f"the net trains on {config.batch_net} real images instead")
+    if config.formation > 1:
+        parts.append(f"{config.formation}×{config.formation} smaller images in each")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _plain(value: Any) -> Any:

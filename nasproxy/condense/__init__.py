@@ -122,6 +122,7 @@ def build_proxy(
             "source": source or {},
             "match_space": config.match_space,
         },
+        formation=1 if config.method == "random" else config.formation,
     )
 
 

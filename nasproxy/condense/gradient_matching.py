@@ -8,7 +8,8 @@ state and a resumed build is bit-identical to an uninterrupted one on the CPU. N
 the distance, for the progress bar, and checkpoints.
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, algorithm 1. [DSA] Zhao,
-Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021.
+Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021. [IDC] Kim et al., "Dataset
+Condensation via Efficient Synthetic-Data Parameterization", ICML 2022. [Acc-DD], [DREAM]: see faster.py.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasproxy.augment import apply_augmentation, sample_siamese
+from nasproxy.augment import apply_augmentation, sample_augmentation, sample_siamese
 from nasproxy.chunks import activation_bytes, class_chunks, even_parts, room
 from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoint, save_checkpoint
+from nasproxy.condense.faster import EarlyNets, early_recipe, perturb, representative_images, representatives_of
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.devices import cpu_threads, float32_as
 from nasproxy.errors import NasproxyError, unknown
+from nasproxy.formation import decode, encode
 from nasproxy.matching import (
     DISTANCES,
     Loss,
@@ -46,6 +49,7 @@ from nasproxy.networks import NETWORKS, seeded
 from nasproxy.peers import add_up, num_peers, own_rank
 from nasproxy.randomness import derive_seed, generator
 from nasproxy.spaces import SearchSpace, load_space
+from nasproxy.train import num_updates
 
 CHECKPOINT_SECONDS = 120.0
 PROGRESS_SECONDS = 0.5  # between read-backs from a CUDA device
@@ -55,8 +59,10 @@ COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
 FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 NUM_DRAWS = 100  # architectures tried before a match space counts as empty
+LEAST_PERTURBATION = 0.01  # as in the published code of [Acc-DD], where the largest is 0.09
 
 
 # ---------------------------------------------------------------------------------------------------------- the net θ
@@ -84,6 +90,8 @@ def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torc
     for layer in net.modules():
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment]  # the gradients at the outputs that it would overwrite are needed
+        if isinstance(layer, DROPOUTS):
+            layer.p = 0.0  # real and synthetic images must meet the same net
     return net.train()
 
 
@@ -134,9 +142,9 @@ def train_net(
 ) -> None:
     """ς_θ epochs of plain SGD on the synthetic set, in batches of ``batch_net``, shuffled when there are several.
 
-    ``at_once`` images go through the net together; the gradient is that of the whole batch.
+    Augmented as [DSA] does, when there is an augmentation: every image for itself. ``at_once`` images go through the
+    net together; the gradient is that of the whole batch.
     """
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     n = len(images)
     for _ in range(config.loops[1]):
         if n <= config.batch_net:
@@ -144,15 +152,38 @@ def train_net(
         else:
             batches = torch.randperm(n, generator=stream, device=images.device).split(config.batch_net)
         for batch in batches:
-            total: list[Tensor] = []
-            for index in batch.split(even_parts(len(batch), at_once)):
-                shares = torch.full((len(index),), 1 / len(batch), device=images.device)
-                value = loss(net, images[index], labels[index], shares)
-                gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-                total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
-            with torch.no_grad():
-                for parameter, gradient in zip(parameters, total, strict=True):
-                    parameter.sub_(gradient, alpha=config.lr_net)
+            augmented = _augmented(images[batch], config, stream)
+            _step(net, augmented, labels[batch], config, at_once=at_once, loss=loss)
+
+
+def train_net_on_real(
+    net: nn.Module, real: RealBatches, config: CondenseConfig, stream: torch.Generator, *, at_once: int, loss: Loss
+) -> None:
+    """ς_θ steps of plain SGD, each on ``batch_net`` random real images ([IDC]; there with momentum)."""
+    for _ in range(config.loops[1]):
+        numbers = real.draw_any(config.batch_net, stream)
+        images = _augmented(real.take(numbers), config, stream)
+        _step(net, images, real.labels[numbers].to(images.device), config, at_once=at_once, loss=loss)
+
+
+def _augmented(images: Tensor, config: CondenseConfig, stream: torch.Generator) -> Tensor:
+    return apply_augmentation(images, sample_augmentation(config.augmentation, images.shape, stream))
+
+
+def _step(net: nn.Module, images: Tensor, labels: Tensor, config: CondenseConfig, *, at_once: int, loss: Loss) -> None:
+    """One step of SGD on the mean loss of ``images``, of which ``at_once`` go through the net together."""
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    n = len(images)
+    size = even_parts(n, at_once)
+    total: list[Tensor] = []
+    for part, own in zip(images.split(size), labels.split(size), strict=True):
+        shares = torch.full((len(part),), 1 / n, device=images.device)
+        value = loss(net, part, own, shares)
+        gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+        total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, total, strict=True):
+            parameter.sub_(gradient, alpha=config.lr_net)
 
 
 @cache
@@ -181,8 +212,8 @@ class Group:
 
     rows: slice
     classes: slice
-    counts: tuple[int, ...]
-    labels: Tensor  # (n,) of the synthetic images
+    counts: tuple[int, ...]  # of the images that the net sees
+    labels: Tensor  # (n,) of these
     chunks: tuple[Chunk, ...]
 
 
@@ -192,7 +223,8 @@ def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, devic
     space = room(device)
     per_real = activation_bytes(net, shape)  # type: ignore[arg-type]
     # A class brings the graph of its gradient, and its gradient four times: both sides and the distance's two factors.
-    per_class = config.ipc * activation_bytes(net, shape, second_order=True)  # type: ignore[arg-type]
+    seen = config.ipc * config.formation**2
+    per_class = seen * activation_bytes(net, shape, second_order=True)  # type: ignore[arg-type]
     per_class += 4 * sum(weight.nbytes for weight in matched_weights(net))
     num_classes = len(real.sizes)
     width = min(config.batch_real, max(real.sizes))
@@ -219,8 +251,8 @@ def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, devic
             Group(
                 rows=slice(start * config.ipc, (start + size) * config.ipc),
                 classes=slice(start, start + size),
-                counts=(config.ipc,) * size,
-                labels=torch.arange(start, start + size, device=device).repeat_interleave(config.ipc),
+                counts=(seen,) * size,
+                labels=torch.arange(start, start + size, device=device).repeat_interleave(seen),
                 chunks=tuple(chunks),
             )
         )
@@ -265,21 +297,25 @@ def match(
     config: CondenseConfig,
     stream: torch.Generator,
     *,
+    chosen: Tensor | None = None,
     loss: Loss = net_loss,
 ) -> tuple[Tensor, Tensor]:
-    """One matching of all classes with fresh real batches.
+    """One matching of all classes: with the real images ``chosen`` ``(C, batch)``, or with fresh random ones.
 
     With several processes each matches its share of the groups, and all of them get all of the result.
 
     Returns:
         The distances ``(C,)``, and the image gradient ``(n, c, h, w)``.
     """
-    drawn = real.draw(config.batch_real, stream)
+    drawn = real.draw(config.batch_real, stream) if chosen is None else chosen
     _, channels, height, width = images.shape
     augmentation = sample_siamese(config.augmentation, len(real.sizes), (channels, height, width), stream)
 
     def view(batch: Tensor, labels: Tensor) -> Tensor:
         return batch if augmentation is None else apply_augmentation(batch, augmentation.take(labels))
+
+    def view_stored(stored: Tensor, labels: Tensor) -> Tensor:
+        return view(decode(stored, config.formation), labels)
 
     bfloat16 = config.precision == "bfloat16"
     distances = torch.zeros(len(real.sizes), device=images.device)
@@ -294,7 +330,7 @@ def match(
             real_gradients(net, group, drawn, real, view=view, precision=precision, loss=loss),
             distance=DISTANCES[config.distance],
             layer_weights=layer_weights(net, config),
-            view=partial(view, labels=group.labels),
+            view=partial(view_stored, labels=group.labels),
         )
     return add_up(distances), add_up(gradient)
 
@@ -318,8 +354,8 @@ def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:
 def initial_images(dataset: Dataset, config: CondenseConfig) -> Tensor:
     """``(C · ipc, c, h, w)`` float32, sorted by class: standard normal noise, or real images of each class."""
     if config.init == "real":
-        real = draw_per_class(dataset.train, dataset.num_classes, config.ipc, config.seed)
-        return dataset.normalize(real.images)
+        real = draw_per_class(dataset.train, dataset.num_classes, config.ipc * config.formation**2, config.seed)
+        return encode(dataset.normalize(real.images), config.formation)
     shape = (dataset.num_classes * config.ipc, *dataset.input_shape)
     return torch.randn(shape, generator=generator(config.seed, "noise"))
 
@@ -357,16 +393,22 @@ def gradient_matching(
     real = RealBatches(dataset, device)
     inner_steps, _ = config.loops
     key = checkpoint_key(dataset, config)
+    fresh = partial(build_net, config, dataset, device=device)
+    early = EarlyNets(config.pool, config.pool_epochs, fresh, real, config.seed)
 
     images = initial_images(dataset, config).to(device)
     velocity = torch.zeros_like(images)
     labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc)
+    seen_labels = labels.repeat_interleave(config.formation**2)
     position = Position()
     net_state: dict[str, Tensor] = {}
+    chosen: Tensor | None = None
     if checkpoint is not None and checkpoint.exists():
         position, saved = load_checkpoint(checkpoint, key)
         # Copied into memory of their own: where a tensor begins decides how a sum over it is ordered, so its last bits.
         images, velocity = (torch.empty_like(images).copy_(saved.pop(name)) for name in ("images", "velocity"))
+        if "chosen" in saved:
+            chosen = saved.pop("chosen").to(real.images.device)
         net_state = {name.removeprefix("net."): tensor for name, tensor in saved.items()}
     last_checkpoint = last_progress = time.perf_counter()
     loss = compiled_loss() if config.compile else net_loss
@@ -376,7 +418,10 @@ def gradient_matching(
 
     with float32_as(config.precision), cpu_threads(config.threads):
         for outer in range(position.outer, config.outer_steps):
-            net = build_net(config, dataset, outer, device)
+            net = early.draw(outer) if config.pool else fresh(outer)
+            if config.perturbation:
+                lowest = min(LEAST_PERTURBATION, config.perturbation)
+                perturb(net, lowest, config.perturbation, generator(config.seed, "perturbation", outer, device=device))
             if outer == position.outer or config.match_space is not None:
                 groups = plan_groups(net, real, config, device)
                 at_once = room(device) // activation_bytes(net, dataset.input_shape)
@@ -388,11 +433,18 @@ def gradient_matching(
                 if batch_norms(net):
                     drawn = real.draw(config.batch_norm_images, stream)
                     freeze_batch_norm(net, real.take(drawn.flatten()[norm_places]))
-                distances, gradient = match(net, images, groups, real, config, stream, loss=loss)
+                if config.real_choice == "kmeans" and inner % config.choice_interval == 0:
+                    seed = derive_seed(config.seed, "representatives", outer, inner)
+                    chosen = representative_images(net, real, config.batch_real, seed)
+                distances, gradient = match(net, images, groups, real, config, stream, chosen=chosen, loss=loss)
                 velocity.mul_(config.momentum_img).add_(gradient)
                 images.sub_(velocity, alpha=config.image_lr)
                 if inner < inner_steps - 1:  # after the last matching the net is thrown away
-                    train_net(net, images, labels, config, stream, at_once=at_once, loss=loss)
+                    if config.net_data == "real":
+                        train_net_on_real(net, real, config, stream, at_once=at_once, loss=loss)
+                    else:
+                        seen = decode(images, config.formation)
+                        train_net(net, seen, seen_labels, config, stream, at_once=at_once, loss=loss)
 
                 done = outer * inner_steps + inner + 1
                 now = time.perf_counter()
@@ -416,6 +468,8 @@ def gradient_matching(
                     tensors = {"images": images, "velocity": velocity}
                     if reached[1] > 0:
                         tensors |= {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+                        if chosen is not None:
+                            tensors["chosen"] = chosen
                     seconds = position.seconds + now - started
                     save_checkpoint(checkpoint, key, config, Position(*reached, seconds), tensors)
             if (
@@ -472,7 +526,7 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
         layer.eval()
     groups = plan_groups(net, real, config, device)[:1]
     images = initial_images(dataset, config).to(device)
-    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc)
+    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc * config.formation**2)
     at_once = room(device) // activation_bytes(net, dataset.input_shape)
     one_epoch = replace(config, net_steps=1)
 
@@ -486,12 +540,35 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
                 torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
+    def train(settings: CondenseConfig, loss: Loss, stream: torch.Generator) -> None:
+        if settings.net_data == "real":
+            train_net_on_real(net, real, settings, stream, at_once=at_once, loss=loss)
+        else:
+            seen = decode(images, config.formation)
+            train_net(net, seen, labels, settings, stream, at_once=at_once, loss=loss)
+
     def seconds(threads: int | None, loss: Loss = net_loss) -> float:
         with float32_as(config.precision), cpu_threads(threads):
             matching = timed(lambda stream: match(net, images, groups, real, config, stream, loss=loss))
-            epoch = timed(lambda stream: train_net(net, images, labels, one_epoch, stream, at_once=at_once, loss=loss))
+            epoch = timed(partial(train, one_epoch, loss))
         matching *= dataset.num_classes / len(groups[0].counts)
         return config.num_sets * config.outer_steps * (inner_steps * matching + (inner_steps - 1) * net_steps * epoch)
+
+    def extra_seconds(threads: int | None) -> float:
+        """Of choosing real images by k-means and of training the pool."""
+        extra = 0.0
+        with float32_as(config.precision), cpu_threads(threads):
+            if config.real_choice == "kmeans":
+                one_class = timed(lambda _: representatives_of(net, real, 0, config.batch_real, config.seed))
+                extra += (
+                    config.outer_steps * -(-inner_steps // config.choice_interval) * dataset.num_classes * one_class
+                )
+            if config.pool:
+                recipe = early_recipe(config.pool_epochs)
+                one_step = replace(config, net_data="real", net_steps=1, batch_net=recipe.batch_size)
+                updates = min(config.pool, config.outer_steps) * num_updates(recipe, len(dataset.train))
+                extra += updates * timed(partial(train, one_step, net_loss))
+        return config.num_sets * extra
 
     def best_threads() -> Estimate:
         threads = torch.get_num_threads()
@@ -505,17 +582,20 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
         return best
 
     if config.compile:
-        return Estimate(seconds(config.threads, compiled_loss()), config.threads, True)
+        needed = seconds(config.threads, compiled_loss()) + extra_seconds(config.threads)
+        return Estimate(needed, config.threads, True)
     if device.type != "cpu" or config.threads is not None:
         plain = Estimate(seconds(config.threads), config.threads)
     else:
         plain = best_threads()
+    extra = extra_seconds(plain.threads)
+    plain = replace(plain, seconds=plain.seconds + extra)
     if config.compile is False or plain.seconds < COMPILE_FROM_SECONDS or config.match_space is not None:
         return plain
     if device.type == "cpu" and shutil.which("c++") is None:
         return plain
     try:
-        compiled = seconds(plain.threads, compiled_loss())
+        compiled = seconds(plain.threads, compiled_loss()) + extra
     except Exception:  # noqa: BLE001  a broken compiler fails in many ways, and none of them is a reason not to build the set
         return plain
     return replace(plain, seconds=compiled, compile=True) if compiled < COMPILED * plain.seconds else plain

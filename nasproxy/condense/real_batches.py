@@ -26,6 +26,8 @@ class RealBatches:
         if device.type == "cuda" and self.images.numel() < torch.cuda.mem_get_info(device)[0] // 4:
             self.images = self.images.to(device)
         home = self.images.device
+        self.numbers = tuple(indices.to(self.images.device) for indices in by_class)  # of the images of each class
+        self.labels = dataset.train.labels.to(self.images.device)
         self.sizes = [len(indices) for indices in by_class]
         # One row of image numbers per class; the end of a short row is filled up and never drawn.
         self._table = torch.nn.utils.rnn.pad_sequence(by_class, batch_first=True).to(home)
@@ -55,7 +57,14 @@ class RealBatches:
         order = keys.topk(min(size, keys.shape[1]), dim=1, largest=False).indices
         return self._table.gather(1, order)
 
+    def draw_any(self, size: int, stream: torch.Generator) -> Tensor:
+        """``(size,)`` numbers of images of any class, uniformly and with replacement by ``stream``."""
+        return torch.randint(len(self.images), (size,), generator=stream, device=self.images.device)
+
     def take(self, numbers: Tensor) -> Tensor:
         """The images of ``numbers`` ``(n,)``, normalised float32 ``(n, c, h, w)`` on the device."""
-        images = self.images[numbers].to(self.device)
-        return torch.addcmul(self._shift, images.to(torch.float32), self._scale)
+        return self.normalize(self.images[numbers])
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """``images`` uint8 as normalised float32 on the device."""
+        return torch.addcmul(self._shift, images.to(self.device).to(torch.float32), self._scale)
