@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasproxy.condense.gradient_matching import estimate
+from nasproxy.condense.estimate import estimate
 from nasproxy.config import (
     BUDGETS,
     FULL_RECIPE,

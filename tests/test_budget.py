@@ -4,7 +4,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy import budget
 from nasproxy.budget import budget_config, duration, plan_build, plan_search
-from nasproxy.condense.gradient_matching import Estimate
+from nasproxy.condense.estimate import Estimate
 from nasproxy.config import BUDGETS
 from nasproxy.errors import NasproxyError
 from nasproxy.scores import on_device, proxy_task

@@ -5,14 +5,13 @@ import torch
 from toy import toy_dataset
 
 from nasproxy.condense.gradient_matching import (
-    build_net,
     gradient_matching,
     initial_images,
     match,
     matching_stream,
     plan_groups,
-    train_net,
 )
+from nasproxy.condense.nets import build_net, train_net
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.matching import DISTANCES, class_gradients, match_classes, mean_shares

@@ -9,7 +9,7 @@ from torch import nn
 from toy import toy_dataset
 
 from nasproxy.condense.faster import EarlyNets, early_recipe, embeddings, perturb, representative_images
-from nasproxy.condense.gradient_matching import build_net
+from nasproxy.condense.nets import build_net
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.errors import NasproxyError
@@ -72,15 +72,17 @@ def test_the_seed_decides_the_representatives():
 
 def test_perturbation_moves_every_filter_by_a_share_of_its_norm():
     before, net = net_of(), net_of()
-    perturb(net, 0.3, 0.3, torch.Generator().manual_seed(0))
+    perturb(net, 0.3, torch.Generator().manual_seed(0))
+    shares = []
     for old, new in zip(before.parameters(), net.parameters(), strict=True):
         if old.ndim < 2:
             assert torch.equal(old, new)
             continue
         share = (new - old).flatten(1).norm(dim=1) / old.flatten(1).norm(dim=1)
-        # Two directions of 0.3 each, nearly at right angles in many dimensions, never longer than both together.
-        assert share.max() <= 0.6 + 1e-5
-        assert share.mean().item() == pytest.approx(0.3 * 2**0.5, abs=0.06)
+        # Two directions, nearly at right angles in many dimensions, with the same two shares for every filter.
+        assert 0.01 < share.min() <= share.max() <= 0.6
+        shares.append(share)
+    assert torch.cat(shares).std() / torch.cat(shares).mean() < 0.2
 
 
 def test_shares_lie_in_their_range_with_either_sign():
@@ -88,7 +90,7 @@ def test_shares_lie_in_their_range_with_either_sign():
     for seed in range(200):
         net = seeded(lambda: nn.Linear(1, 1, bias=False), 0)  # one filter of one weight: a direction is ±its norm
         nn.init.ones_(net.weight)
-        perturb(net, 0.1, 0.3, torch.Generator().manual_seed(seed))
+        perturb(net, 0.3, torch.Generator().manual_seed(seed))
         moved.append(net.weight.item() - 1)
     assert max(map(abs, moved)) <= 0.6
     assert min(moved) < -0.3 < 0.3 < max(moved)

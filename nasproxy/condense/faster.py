@@ -22,6 +22,7 @@ from nasproxy.train import TrainingImages, fit
 
 EMBEDDING_BATCH = 512
 KMEANS_ITERATIONS = 30  # more move few centres
+LEAST_PERTURBATION = 0.01  # as in the published code of [Acc-DD], where the largest is 0.09
 
 
 @torch.no_grad()
@@ -76,16 +77,17 @@ def representatives_of(net: nn.Module, real: RealBatches, label: int, size: int,
     return numbers[torch.cdist(centres, points).argmin(1)]
 
 
-def perturb(net: nn.Module, low: float, high: float, stream: torch.Generator) -> None:
-    """Moves ``net`` along two random directions, each by a share of ``low`` to ``high`` of every filter's norm.
+def perturb(net: nn.Module, largest: float, stream: torch.Generator) -> None:
+    """Moves ``net`` along two random directions, each by a share of 1 % to ``largest`` of every filter's norm.
 
     A direction is Gaussian, scaled filter by filter to the norm of the filter; its share is uniform and of either sign.
     Biases and the parameters of norms stay ([Acc-DD], weight perturbation).
     """
     device = stream.device
+    least = min(LEAST_PERTURBATION, largest)
 
     def share() -> Tensor:
-        size = low + (high - low) * torch.rand((), generator=stream, device=device)
+        size = least + (largest - least) * torch.rand((), generator=stream, device=device)
         return torch.where(torch.rand((), generator=stream, device=device) < 0.5, -size, size)
 
     shares = (share(), share())

@@ -8,34 +8,40 @@ state and a resumed build is bit-identical to an uninterrupted one on the CPU. N
 the distance, for the progress bar, and checkpoints.
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, algorithm 1. [DSA] Zhao,
-Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021. [IDC] Kim et al., "Dataset
-Condensation via Efficient Synthetic-Data Parameterization", ICML 2022. [Acc-DD], [DREAM]: see faster.py.
+Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasproxy.augment import apply_augmentation, sample_augmentation, sample_siamese
+from nasproxy.augment import apply_augmentation, sample_siamese
 from nasproxy.chunks import activation_bytes, class_chunks, even_parts, room
 from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoint, save_checkpoint
-from nasproxy.condense.faster import EarlyNets, early_recipe, perturb, representative_images, representatives_of
+from nasproxy.condense.faster import EarlyNets, perturb, representative_images
+from nasproxy.condense.nets import (
+    batch_norms,
+    build_net,
+    compiled_loss,
+    freeze_batch_norm,
+    train_net,
+    train_net_on_real,
+)
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.devices import cpu_threads, float32_as
-from nasproxy.errors import NasproxyError, unknown
+from nasproxy.errors import NasproxyError
 from nasproxy.formation import decode, encode
 from nasproxy.matching import (
     DISTANCES,
@@ -45,151 +51,12 @@ from nasproxy.matching import (
     matched_weights,
     net_loss,
 )
-from nasproxy.networks import NETWORKS, seeded
 from nasproxy.peers import add_up, num_peers, own_rank
 from nasproxy.randomness import derive_seed, generator
-from nasproxy.spaces import SearchSpace, load_space
-from nasproxy.train import num_updates
 
 CHECKPOINT_SECONDS = 120.0
 PROGRESS_SECONDS = 0.5  # between read-backs from a CUDA device
 NUM_SNAPSHOTS = 10
-COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
-COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
-FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-
-NUM_DRAWS = 100  # architectures tried before a match space counts as empty
-LEAST_PERTURBATION = 0.01  # as in the published code of [Acc-DD], where the largest is 0.09
-
-
-# ---------------------------------------------------------------------------------------------------------- the net θ
-
-
-def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torch.device) -> nn.Module:
-    """The net of outer step ``outer``, freshly initialised on ``device``: of one family, or drawn from a space.
-
-    Raises:
-        NasproxyError: for an unknown family, options that cannot be built, or a space without a net for these data.
-    """
-    seed = derive_seed(config.seed, "net", outer)
-    if config.match_space is not None:
-        net = _drawn_net(load_space(config.match_space), dataset, np.random.default_rng(seed), seed, device)
-    else:
-        if config.network not in NETWORKS:
-            raise unknown("network", config.network, NETWORKS)
-        options: dict[str, object] = {}
-        if config.network in ("convnet", "mlp"):
-            options = {"width": config.width, "depth": config.depth}
-        if config.network != "mlp":
-            options["norm"] = config.norm
-        family = partial(NETWORKS[config.network], dataset.input_shape, dataset.num_classes, **options)
-        net = seeded(family, seed, device)
-    for layer in net.modules():
-        if getattr(layer, "inplace", False):
-            layer.inplace = False  # type: ignore[assignment]  # the gradients at the outputs that it would overwrite are needed
-        if isinstance(layer, DROPOUTS):
-            layer.p = 0.0  # real and synthetic images must meet the same net
-    return net.train()
-
-
-def _drawn_net(
-    space: SearchSpace, dataset: Dataset, rng: np.random.Generator, seed: int, device: torch.device
-) -> nn.Module:
-    reason = ""
-    for _ in range(NUM_DRAWS):
-        params = space.sample(rng).params
-        try:
-            return seeded(partial(space.build, params, dataset.input_shape, dataset.num_classes), seed, device)
-        except NasproxyError as error:
-            reason = str(error)
-    raise NasproxyError(f"No net of space '{space.name}' fits these data in {NUM_DRAWS} draws; the last one: {reason}")
-
-
-def freeze_batch_norm(net: nn.Module, images: Tensor) -> None:
-    """Sets the statistics of every batch norm of ``net`` to those of ``images`` and freezes them.
-
-    [DC] freezes statistics taken from real images, because a handful of synthetic ones has none to speak of. Differs
-    from the reference: the statistics are those of this batch, not a running mean that starts at (0, 1), and they stay
-    frozen while the net trains on the synthetic set.
-    """
-    layers = batch_norms(net)
-    for layer in layers:
-        layer.train()
-        layer.momentum = 1.0
-    with torch.no_grad():
-        net(images)
-    for layer in layers:
-        layer.eval()
-
-
-def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
-    """The batch norms of ``net``."""
-    return [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
-
-
-def train_net(
-    net: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    config: CondenseConfig,
-    stream: torch.Generator,
-    *,
-    at_once: int,
-    loss: Loss = net_loss,
-) -> None:
-    """ς_θ epochs of plain SGD on the synthetic set, in batches of ``batch_net``, shuffled when there are several.
-
-    Augmented as [DSA] does, when there is an augmentation: every image for itself. ``at_once`` images go through the
-    net together; the gradient is that of the whole batch.
-    """
-    n = len(images)
-    for _ in range(config.loops[1]):
-        if n <= config.batch_net:
-            batches: Sequence[Tensor] = (torch.arange(n, device=images.device),)
-        else:
-            batches = torch.randperm(n, generator=stream, device=images.device).split(config.batch_net)
-        for batch in batches:
-            augmented = _augmented(images[batch], config, stream)
-            _step(net, augmented, labels[batch], config, at_once=at_once, loss=loss)
-
-
-def train_net_on_real(
-    net: nn.Module, real: RealBatches, config: CondenseConfig, stream: torch.Generator, *, at_once: int, loss: Loss
-) -> None:
-    """ς_θ steps of plain SGD, each on ``batch_net`` random real images ([IDC]; there with momentum)."""
-    for _ in range(config.loops[1]):
-        numbers = real.draw_any(config.batch_net, stream)
-        images = _augmented(real.take(numbers), config, stream)
-        _step(net, images, real.labels[numbers].to(images.device), config, at_once=at_once, loss=loss)
-
-
-def _augmented(images: Tensor, config: CondenseConfig, stream: torch.Generator) -> Tensor:
-    return apply_augmentation(images, sample_augmentation(config.augmentation, images.shape, stream))
-
-
-def _step(net: nn.Module, images: Tensor, labels: Tensor, config: CondenseConfig, *, at_once: int, loss: Loss) -> None:
-    """One step of SGD on the mean loss of ``images``, of which ``at_once`` go through the net together."""
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    n = len(images)
-    size = even_parts(n, at_once)
-    total: list[Tensor] = []
-    for part, own in zip(images.split(size), labels.split(size), strict=True):
-        shares = torch.full((len(part),), 1 / n, device=images.device)
-        value = loss(net, part, own, shares)
-        gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-        total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, total, strict=True):
-            parameter.sub_(gradient, alpha=config.lr_net)
-
-
-@cache
-def compiled_loss() -> Loss:
-    """:func:`~nasproxy.matching.net_loss` compiled, one program per architecture and batch size."""
-    return torch.compile(net_loss, dynamic=False)
 
 
 # ------------------------------------------------------------------------------------------------------- one matching
@@ -420,8 +287,7 @@ def gradient_matching(
         for outer in range(position.outer, config.outer_steps):
             net = early.draw(outer) if config.pool else fresh(outer)
             if config.perturbation:
-                lowest = min(LEAST_PERTURBATION, config.perturbation)
-                perturb(net, lowest, config.perturbation, generator(config.seed, "perturbation", outer, device=device))
+                perturb(net, config.perturbation, generator(config.seed, "perturbation", outer, device=device))
             if outer == position.outer or config.match_space is not None:
                 groups = plan_groups(net, real, config, device)
                 at_once = room(device) // activation_bytes(net, dataset.input_shape)
@@ -490,7 +356,7 @@ def siamese_matching(
     progress: Callable[[int, int, str], None] | None = None,
     on_snapshot: Callable[[int, Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor, float]:
-    """:func:`gradient_matching` with one augmentation for a class's real and synthetic images ([DSA]).
+    """Gradient matching under one augmentation for a class's real and synthetic images ([DSA]).
 
     Raises:
         NasproxyError: without an augmentation, and as :func:`gradient_matching` does.
@@ -500,102 +366,3 @@ def siamese_matching(
     return gradient_matching(
         dataset, config, device=device, checkpoint=checkpoint, progress=progress, on_snapshot=on_snapshot
     )
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """``seconds`` that a build will take, and how: ``threads`` of the CPU (None on a CUDA device), compiled or not."""
-
-    seconds: float
-    threads: int | None
-    compile: bool = False
-
-
-def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
-    """How long :func:`gradient_matching` will take, from timing one group's matching and one epoch of the net.
-
-    Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed. On a CPU
-    the threads are chosen by the same timing, unless ``config`` names them: small nets can be slower on many, and on a
-    machine that is busy all of them wait for the slowest. A build that is long enough is also timed compiled.
-    """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    inner_steps, net_steps = config.loops
-    real = RealBatches(dataset, device)
-    net = build_net(config, dataset, 0, device)
-    for layer in batch_norms(net):
-        layer.eval()
-    groups = plan_groups(net, real, config, device)[:1]
-    images = initial_images(dataset, config).to(device)
-    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc * config.formation**2)
-    at_once = room(device) // activation_bytes(net, dataset.input_shape)
-    one_epoch = replace(config, net_steps=1)
-
-    def timed(work: Callable[[torch.Generator], object]) -> float:
-        for _ in range(2):
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            start = time.perf_counter()
-            work(matching_stream(config, 0, 0, real.images.device))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    def train(settings: CondenseConfig, loss: Loss, stream: torch.Generator) -> None:
-        if settings.net_data == "real":
-            train_net_on_real(net, real, settings, stream, at_once=at_once, loss=loss)
-        else:
-            seen = decode(images, config.formation)
-            train_net(net, seen, labels, settings, stream, at_once=at_once, loss=loss)
-
-    def seconds(threads: int | None, loss: Loss = net_loss) -> float:
-        with float32_as(config.precision), cpu_threads(threads):
-            matching = timed(lambda stream: match(net, images, groups, real, config, stream, loss=loss))
-            epoch = timed(partial(train, one_epoch, loss))
-        matching *= dataset.num_classes / len(groups[0].counts)
-        return config.num_sets * config.outer_steps * (inner_steps * matching + (inner_steps - 1) * net_steps * epoch)
-
-    def extra_seconds(threads: int | None) -> float:
-        """Of choosing real images by k-means and of training the pool."""
-        extra = 0.0
-        with float32_as(config.precision), cpu_threads(threads):
-            if config.real_choice == "kmeans":
-                one_class = timed(lambda _: representatives_of(net, real, 0, config.batch_real, config.seed))
-                extra += (
-                    config.outer_steps * -(-inner_steps // config.choice_interval) * dataset.num_classes * one_class
-                )
-            if config.pool:
-                recipe = early_recipe(config.pool_epochs)
-                one_step = replace(config, net_data="real", net_steps=1, batch_net=recipe.batch_size)
-                updates = min(config.pool, config.outer_steps) * num_updates(recipe, len(dataset.train))
-                extra += updates * timed(partial(train, one_step, net_loss))
-        return config.num_sets * extra
-
-    def best_threads() -> Estimate:
-        threads = torch.get_num_threads()
-        best = Estimate(seconds(threads), threads)
-        while threads > 1:
-            threads //= 2
-            fewer = Estimate(seconds(threads), threads)
-            if fewer.seconds > FEWER_THREADS * best.seconds:
-                break
-            best = fewer
-        return best
-
-    if config.compile:
-        needed = seconds(config.threads, compiled_loss()) + extra_seconds(config.threads)
-        return Estimate(needed, config.threads, True)
-    if device.type != "cpu" or config.threads is not None:
-        plain = Estimate(seconds(config.threads), config.threads)
-    else:
-        plain = best_threads()
-    extra = extra_seconds(plain.threads)
-    plain = replace(plain, seconds=plain.seconds + extra)
-    if config.compile is False or plain.seconds < COMPILE_FROM_SECONDS or config.match_space is not None:
-        return plain
-    if device.type == "cpu" and shutil.which("c++") is None:
-        return plain
-    try:
-        compiled = seconds(plain.threads, compiled_loss()) + extra
-    except Exception:  # noqa: BLE001  a broken compiler fails in many ways, and none of them is a reason not to build the set
-        return plain
-    return replace(plain, seconds=compiled, compile=True) if compiled < COMPILED * plain.seconds else plain

@@ -1,0 +1,129 @@
+"""How long a build will take, and how it is best run: by timing a few of its steps.
+
+Threads and compilation change the speed and the last bits, never the algorithm.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from nasproxy.chunks import activation_bytes, room
+from nasproxy.condense.faster import early_recipe, representatives_of
+from nasproxy.condense.gradient_matching import initial_images, match, matching_stream, plan_groups
+from nasproxy.condense.nets import batch_norms, build_net, compiled_loss, train_net, train_net_on_real
+from nasproxy.condense.real_batches import RealBatches
+from nasproxy.config import CondenseConfig
+from nasproxy.datasets import Dataset
+from nasproxy.devices import cpu_threads, float32_as
+from nasproxy.formation import decode
+from nasproxy.matching import Loss, net_loss
+from nasproxy.train import num_updates
+
+COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
+COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
+FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``seconds`` that a build will take, and how: ``threads`` of the CPU (None on a CUDA device), compiled or not."""
+
+    seconds: float
+    threads: int | None
+    compile: bool = False
+
+
+def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
+    """How long :func:`gradient_matching` will take, from timing one group's matching and one epoch of the net.
+
+    Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed. On a CPU
+    the threads are chosen by the same timing, unless ``config`` names them: small nets can be slower on many, and on a
+    machine that is busy all of them wait for the slowest. A build that is long enough is also timed compiled.
+    """
+    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    inner_steps, net_steps = config.loops
+    real = RealBatches(dataset, device)
+    net = build_net(config, dataset, 0, device)
+    for layer in batch_norms(net):
+        layer.eval()
+    groups = plan_groups(net, real, config, device)[:1]
+    images = initial_images(dataset, config).to(device)
+    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc * config.formation**2)
+    at_once = room(device) // activation_bytes(net, dataset.input_shape)
+    one_epoch = replace(config, net_steps=1)
+
+    def timed(work: Callable[[torch.Generator], object]) -> float:
+        for _ in range(2):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            work(matching_stream(config, 0, 0, real.images.device))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    def train(settings: CondenseConfig, loss: Loss, stream: torch.Generator) -> None:
+        if settings.net_data == "real":
+            train_net_on_real(net, real, settings, stream, at_once=at_once, loss=loss)
+        else:
+            seen = decode(images, config.formation)
+            train_net(net, seen, labels, settings, stream, at_once=at_once, loss=loss)
+
+    def seconds(threads: int | None, loss: Loss = net_loss) -> float:
+        with float32_as(config.precision), cpu_threads(threads):
+            matching = timed(lambda stream: match(net, images, groups, real, config, stream, loss=loss))
+            epoch = timed(partial(train, one_epoch, loss))
+        matching *= dataset.num_classes / len(groups[0].counts)
+        return config.num_sets * config.outer_steps * (inner_steps * matching + (inner_steps - 1) * net_steps * epoch)
+
+    def extra_seconds(threads: int | None) -> float:
+        """Of choosing real images by k-means and of training the pool."""
+        extra = 0.0
+        with float32_as(config.precision), cpu_threads(threads):
+            if config.real_choice == "kmeans":
+                one_class = timed(lambda _: representatives_of(net, real, 0, config.batch_real, config.seed))
+                extra += (
+                    config.outer_steps * -(-inner_steps // config.choice_interval) * dataset.num_classes * one_class
+                )
+            if config.pool:
+                recipe = early_recipe(config.pool_epochs)
+                one_step = replace(config, net_data="real", net_steps=1, batch_net=recipe.batch_size)
+                updates = min(config.pool, config.outer_steps) * num_updates(recipe, len(dataset.train))
+                extra += updates * timed(partial(train, one_step, net_loss))
+        return config.num_sets * extra
+
+    def best_threads() -> Estimate:
+        threads = torch.get_num_threads()
+        best = Estimate(seconds(threads), threads)
+        while threads > 1:
+            threads //= 2
+            fewer = Estimate(seconds(threads), threads)
+            if fewer.seconds > FEWER_THREADS * best.seconds:
+                break
+            best = fewer
+        return best
+
+    if config.compile:
+        needed = seconds(config.threads, compiled_loss()) + extra_seconds(config.threads)
+        return Estimate(needed, config.threads, True)
+    if device.type != "cpu" or config.threads is not None:
+        plain = Estimate(seconds(config.threads), config.threads)
+    else:
+        plain = best_threads()
+    extra = extra_seconds(plain.threads)
+    plain = replace(plain, seconds=plain.seconds + extra)
+    if config.compile is False or plain.seconds < COMPILE_FROM_SECONDS or config.match_space is not None:
+        return plain
+    if device.type == "cpu" and shutil.which("c++") is None:
+        return plain
+    try:
+        compiled = seconds(plain.threads, compiled_loss()) + extra
+    except Exception:  # noqa: BLE001  a broken compiler fails in many ways, and none of them is a reason not to build the set
+        return plain
+    return replace(plain, seconds=compiled, compile=True) if compiled < COMPILED * plain.seconds else plain
