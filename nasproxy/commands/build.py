@@ -99,7 +99,9 @@ def _build(
         timed = "" if "threads" in overrides else " (timed)"
         threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores{timed}"
         compiled = "; compiled" if config.compile else ""
-        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}{_faster(config)}")
+        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}")
+        for option in _faster(config):
+            say("", option)
     pictures = path.with_suffix("")
 
     def snapshot(outer: int, images: Tensor) -> None:
@@ -134,8 +136,8 @@ def _net(config: CondenseConfig) -> str:
     return config.network
 
 
-def _faster(config: CondenseConfig) -> str:
-    """The options that need fewer matchings, in words; empty without them."""
+def _faster(config: CondenseConfig) -> list[str]:
+    """The options that need fewer matchings, in words."""
     parts = []
     if config.real_choice == "kmeans":
         parts.append(f"real images by k-means every {config.choice_interval} matchings")
@@ -146,7 +148,7 @@ def _faster(config: CondenseConfig) -> str:
         parts.append(f"the net trains on {config.batch_net} real images instead")
     if config.formation > 1:
         parts.append(f"{config.formation}×{config.formation} smaller images in each")
-    return "".join(f"; {part}" for part in parts)
+    return parts
 
 
 def _plain(value: Any) -> Any:

@@ -63,7 +63,7 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
-            work(matching_stream(config, 0, 0, real.images.device))
+            work(matching_stream(config, 0, 0, device))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
         return time.perf_counter() - start

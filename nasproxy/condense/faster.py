@@ -53,7 +53,7 @@ def representative_images(net: nn.Module, real: RealBatches, size: int, seed: in
     """
     rows = [representatives_of(net, real, label, size, seed) for label in range(len(real.sizes))]
     width = min(size, max(real.sizes))
-    return torch.stack([nn.functional.pad(row, (0, width - len(row))) for row in rows]).to(real.images.device)
+    return torch.stack([nn.functional.pad(row, (0, width - len(row))) for row in rows]).to(real.device)
 
 
 def representatives_of(net: nn.Module, real: RealBatches, label: int, size: int, seed: int) -> Tensor:

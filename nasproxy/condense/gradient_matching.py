@@ -111,7 +111,7 @@ def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, devic
                     ),
                     places=torch.cat(
                         [torch.arange(piece.start, piece.stop) + piece.label * width for piece in pieces]
-                    ).to(real.images.device),
+                    ).to(device),
                 )
             )
         groups.append(
@@ -275,7 +275,7 @@ def gradient_matching(
         # Copied into memory of their own: where a tensor begins decides how a sum over it is ordered, so its last bits.
         images, velocity = (torch.empty_like(images).copy_(saved.pop(name)) for name in ("images", "velocity"))
         if "chosen" in saved:
-            chosen = saved.pop("chosen").to(real.images.device)
+            chosen = saved.pop("chosen").to(device)
         net_state = {name.removeprefix("net."): tensor for name, tensor in saved.items()}
     last_checkpoint = last_progress = time.perf_counter()
     loss = compiled_loss() if config.compile else net_loss
@@ -295,7 +295,7 @@ def gradient_matching(
             if start_inner > 0:
                 net.load_state_dict(net_state)
             for inner in range(start_inner, inner_steps):
-                stream = matching_stream(config, outer, inner, real.images.device)
+                stream = matching_stream(config, outer, inner, device)
                 if batch_norms(net):
                     drawn = real.draw(config.batch_norm_images, stream)
                     freeze_batch_norm(net, real.take(drawn.flatten()[norm_places]))

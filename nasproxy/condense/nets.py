@@ -124,7 +124,7 @@ def train_net_on_real(
     for _ in range(config.loops[1]):
         numbers = real.draw_any(config.batch_net, stream)
         images = _augmented(real.take(numbers), config, stream)
-        _step(net, images, real.labels[numbers].to(images.device), config, at_once=at_once, loss=loss)
+        _step(net, images, real.labels[numbers], config, at_once=at_once, loss=loss)
 
 
 def _augmented(images: Tensor, config: CondenseConfig, stream: torch.Generator) -> Tensor:

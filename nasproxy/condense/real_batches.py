@@ -1,4 +1,4 @@
-"""Random batches of real images, class by class, drawn where the images lie and without a read-back."""
+"""Random batches of real images, class by class, drawn on the device and without a read-back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from nasproxy.errors import NasproxyError
 
 class RealBatches:
     """The training images by class: uint8 where they lie, on a CUDA device when they take under a quarter of it.
+
+    Numbers of images and everything drawn are on ``device``.
 
     Raises:
         NasproxyError: when a class has no training image.
@@ -25,13 +27,12 @@ class RealBatches:
         self.images = dataset.train.images
         if device.type == "cuda" and self.images.numel() < torch.cuda.mem_get_info(device)[0] // 4:
             self.images = self.images.to(device)
-        home = self.images.device
-        self.numbers = tuple(indices.to(self.images.device) for indices in by_class)  # of the images of each class
-        self.labels = dataset.train.labels.to(self.images.device)
+        self.numbers = tuple(indices.to(device) for indices in by_class)  # of the images of each class
+        self.labels = dataset.train.labels.to(device)
         self.sizes = [len(indices) for indices in by_class]
         # One row of image numbers per class; the end of a short row is filled up and never drawn.
-        self._table = torch.nn.utils.rnn.pad_sequence(by_class, batch_first=True).to(home)
-        self._filler = torch.arange(max(self.sizes), device=home) >= torch.tensor(self.sizes, device=home)[:, None]
+        self._table = torch.nn.utils.rnn.pad_sequence(by_class, batch_first=True).to(device)
+        self._filler = torch.arange(max(self.sizes), device=device) >= torch.tensor(self.sizes, device=device)[:, None]
         shape = (1, -1, 1, 1)
         std = torch.tensor(dataset.std, device=device).view(shape)
         self._scale = 1 / (255 * std)
@@ -45,25 +46,25 @@ class RealBatches:
         """Places in a flattened :meth:`draw` of ``size`` that hold an image; all of them unless a class is smaller."""
         width = min(size, self._table.shape[1])
         rows = [torch.arange(self.count(label, size)) + label * width for label in range(len(self.sizes))]
-        return torch.cat(rows).to(self._table.device)
+        return torch.cat(rows).to(self.device)
 
     def draw(self, size: int, stream: torch.Generator) -> Tensor:
         """``(C, min(size, largest class))`` numbers of different images of each class, uniformly by ``stream``.
 
         In the row of a class with fewer images the first of them are valid, in random order.
         """
-        keys = torch.rand(self._table.shape, generator=stream, device=self._table.device)
+        keys = torch.rand(self._table.shape, generator=stream, device=self.device)
         keys = keys.masked_fill(self._filler, 2.0)
         order = keys.topk(min(size, keys.shape[1]), dim=1, largest=False).indices
         return self._table.gather(1, order)
 
     def draw_any(self, size: int, stream: torch.Generator) -> Tensor:
         """``(size,)`` numbers of images of any class, uniformly and with replacement by ``stream``."""
-        return torch.randint(len(self.images), (size,), generator=stream, device=self.images.device)
+        return torch.randint(len(self.images), (size,), generator=stream, device=self.device)
 
     def take(self, numbers: Tensor) -> Tensor:
         """The images of ``numbers`` ``(n,)``, normalised float32 ``(n, c, h, w)`` on the device."""
-        return self.normalize(self.images[numbers])
+        return self.normalize(self.images[numbers.to(self.images.device)])
 
     def normalize(self, images: Tensor) -> Tensor:
         """``images`` uint8 as normalised float32 on the device."""
