@@ -111,6 +111,8 @@ def omissions(config: CondenseConfig) -> str:
     }
     ours, theirs = config.as_json(), published.as_json()
     started = ["real images instead of noise to start from"] if config.init != published.init else []
+    if ours["precision"] != theirs["precision"]:
+        started.append(f"{ours['precision']} instead of {theirs['precision']} for the real images' gradients")
     parts = [
         f"{ours[name]} instead of {theirs[name]} {text}" for name, text in names.items() if ours[name] != theirs[name]
     ]
@@ -131,7 +133,8 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
     for name in _names(budget):
         config = budget_config(BUDGETS[name], overrides, dataset)
         timing = estimate(dataset, config, device)
-        seconds, config = timing.seconds, replace(config, threads=timing.threads, compile=timing.compile)
+        seconds = timing.seconds
+        config = replace(config, threads=timing.threads, compile=timing.compile, precision=timing.precision)
         if budget is not None:
             return BuildPlan(config, name, seconds, "asked for", omissions(config))
         if seconds <= limit:

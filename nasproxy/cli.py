@@ -119,8 +119,12 @@ def build_proxy_command(
         typer.Option(help=f"Siamese, while matching: {' | '.join(AUGMENTATIONS)}. {BY_METHOD}"),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help=f"Of the real images' gradients: {' | '.join(PRECISIONS)}.")
-    ] = CondenseConfig.precision,
+        str | None,
+        typer.Option(
+            help=f"Of the real images' gradients: {' | '.join(PRECISIONS)}. "
+            "[default: bfloat16 where a short test is clearly faster, else float32]"
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU. [default: the fastest of a short test]")
     ] = None,

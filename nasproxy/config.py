@@ -143,11 +143,12 @@ class CondenseConfig:
     multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
     follows :func:`depth_for_image`. ``match_space`` (a YAML file or a shipped name) draws a fresh architecture for
     every net instead of ``network``. ``augmentation`` is siamese: drawn once per class and matching, for its real and
-    its synthetic images; the net between matchings trains on images augmented one by one. ``precision`` is that of the
-    real images' gradients. ``threads`` of the CPU and ``compile``
-    (torch.compile for the first-order passes) decide the last bits and the speed; of None, the command line decides by
-    timing, and a build started otherwise keeps torch's threads and does not compile. ``num_sets`` independent sets
+    its synthetic images; the net between matchings trains on images augmented one by one. ``num_sets`` independent sets
     come from one build.
+
+    ``precision`` of the real images' gradients, ``threads`` of the CPU and ``compile`` (torch.compile for the
+    first-order passes) decide the speed, and digits that do not matter. Where they are None, the command line decides
+    by timing; a build started otherwise is in float32, keeps torch's threads and does not compile.
 
     For fewer matchings: ``real_choice="kmeans"`` matches with the images nearest to ``batch_real`` cluster centres of
     their class, chosen anew every ``choice_interval`` matchings ([DREAM]); ``pool`` nets that were trained on the real
@@ -176,7 +177,7 @@ class CondenseConfig:
     norm: str = "instance"
     match_space: str | None = None
     augmentation: str = "none"
-    precision: str = "float32"
+    precision: str | None = None
     threads: int | None = None
     compile: bool | None = None
     num_sets: int = 1
@@ -209,7 +210,7 @@ class CondenseConfig:
             ("init", self.init, INITS),
             ("distance", self.distance, DISTANCE_NAMES),
             ("augmentation", self.augmentation, AUGMENTATIONS),
-            ("precision", self.precision, PRECISIONS),
+            ("precision", self.precision or PRECISIONS[0], PRECISIONS),
             ("choice of real images", self.real_choice, REAL_CHOICES),
             ("data for the net", self.net_data, NET_DATA),
             ("recipe", self.recipe, tuple(RECIPES)),
@@ -253,6 +254,7 @@ class CondenseConfig:
             "net_steps": net,
             "lr_img": self.image_lr,
             "compile": bool(self.compile),
+            "precision": self.precision or PRECISIONS[0],
         }
         if self.layer_weights is not None:
             values["layer_weights"] = list(self.layer_weights)

@@ -197,7 +197,7 @@ def test_evaluate_takes_the_newest_proxy_and_goes_on(road, tmp_path):
 def test_a_killed_build_resumes_to_the_same_bits(tmp_path):
     """kill −9 in the middle; a checkpoint after every matching, so that there is one."""
     arguments = ["build-proxy", "--ipc", "2", "--outer-steps", "6", "--inner-steps", "4", "--net-steps", "2"]
-    arguments += ["--width", "16", "--batch-real", "64", "--budget", "quick"]
+    arguments += ["--width", "16", "--batch-real", "64", "--threads", "1", "--precision", "float32"]
     code = (
         "import sys, importlib; m = importlib.import_module('nasproxy.condense.gradient_matching')\n"
         "m.CHECKPOINT_SECONDS = 0.0\nfrom nasproxy.cli import main\nsys.argv = ['nasproxy', *sys.argv[1:]]\nmain()"

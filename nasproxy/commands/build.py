@@ -14,7 +14,7 @@ from nasproxy.budget import duration, plan_build
 from nasproxy.commands.shared import Source, load_data, say, say_plan
 from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
-from nasproxy.config import CondenseConfig, condense_config, config_hash
+from nasproxy.config import PRECISIONS, CondenseConfig, condense_config, config_hash
 from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, choose_device
 from nasproxy.errors import NasproxyError, unknown
@@ -99,7 +99,8 @@ def _build(
         timed = "" if "threads" in overrides else " (timed)"
         threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores{timed}"
         compiled = "; compiled" if config.compile else ""
-        say("", f"{config.precision}{threads}{compiled}{siamese}{sets}")
+        coarser = " (timed)" if "precision" not in overrides and config.precision != PRECISIONS[0] else ""
+        say("", f"{config.precision or PRECISIONS[0]}{coarser}{threads}{compiled}{siamese}{sets}")
         for option in _faster(config):
             say("", option)
     pictures = path.with_suffix("")

@@ -28,15 +28,20 @@ from nasproxy.train import num_updates
 COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
 COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
 FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
+COARSER = 0.8  # of the time in float32: below, bfloat16 is taken; a clear gain, so that the same command decides alike
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``seconds`` that a build will take, and how: ``threads`` of the CPU (None on a CUDA device), compiled or not."""
+    """``seconds`` that a build will take, and how.
+
+    ``threads`` of the CPU (None on a CUDA device), compiled or not, and the precision of the real gradients.
+    """
 
     seconds: float
     threads: int | None
     compile: bool = False
+    precision: str = "float32"
 
 
 def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
@@ -44,7 +49,9 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
 
     Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed. On a CPU
     the threads are chosen by the same timing, unless ``config`` names them: small nets can be slower on many, and on a
-    machine that is busy all of them wait for the slowest. A build that is long enough is also timed compiled.
+    machine that is busy all of them wait for the slowest. Unless ``config`` names a precision, bfloat16 is timed too,
+    and taken where it is clearly faster: the images are as good (benchmarks/RESULTS.md). A build that is long enough is
+    also timed compiled.
     """
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
     inner_steps, net_steps = config.loops
@@ -75,17 +82,18 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
             seen = decode(images, config.formation)
             train_net(net, seen, labels, settings, stream, at_once=at_once, loss=loss)
 
-    def seconds(threads: int | None, loss: Loss = net_loss) -> float:
-        with float32_as(config.precision), cpu_threads(threads):
-            matching = timed(lambda stream: match(net, images, groups, real, config, stream, loss=loss))
+    def seconds(threads: int | None, precision: str, loss: Loss = net_loss) -> float:
+        own = replace(config, precision=precision)
+        with float32_as(precision), cpu_threads(threads):
+            matching = timed(lambda stream: match(net, images, groups, real, own, stream, loss=loss))
             epoch = timed(partial(train, one_epoch, loss))
         matching *= dataset.num_classes / len(groups[0].counts)
         return config.num_sets * config.outer_steps * (inner_steps * matching + (inner_steps - 1) * net_steps * epoch)
 
-    def extra_seconds(threads: int | None) -> float:
+    def extra_seconds(threads: int | None, precision: str) -> float:
         """Of choosing real images by k-means and of training the pool."""
         extra = 0.0
-        with float32_as(config.precision), cpu_threads(threads):
+        with float32_as(precision), cpu_threads(threads):
             if config.real_choice == "kmeans":
                 one_class = timed(lambda _: representatives_of(net, real, 0, config.batch_real, config.seed))
                 extra += (
@@ -98,32 +106,36 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
                 extra += updates * timed(partial(train, one_step, net_loss))
         return config.num_sets * extra
 
-    def best_threads() -> Estimate:
+    def best_threads(precision: str) -> Estimate:
         threads = torch.get_num_threads()
-        best = Estimate(seconds(threads), threads)
+        best = Estimate(seconds(threads, precision), threads, precision=precision)
         while threads > 1:
             threads //= 2
-            fewer = Estimate(seconds(threads), threads)
+            fewer = replace(best, seconds=seconds(threads, precision), threads=threads)
             if fewer.seconds > FEWER_THREADS * best.seconds:
                 break
             best = fewer
         return best
 
-    if config.compile:
-        needed = seconds(config.threads, compiled_loss()) + extra_seconds(config.threads)
-        return Estimate(needed, config.threads, True)
-    if device.type != "cpu" or config.threads is not None:
-        plain = Estimate(seconds(config.threads), config.threads)
+    precision = config.precision or "float32"
+    if device.type == "cpu" and config.threads is None:
+        best = best_threads(precision)
     else:
-        plain = best_threads()
-    extra = extra_seconds(plain.threads)
-    plain = replace(plain, seconds=plain.seconds + extra)
-    if config.compile is False or plain.seconds < COMPILE_FROM_SECONDS or config.match_space is not None:
-        return plain
+        best = Estimate(seconds(config.threads, precision), config.threads, precision=precision)
+    if config.precision is None:
+        coarse = seconds(best.threads, "bfloat16")
+        if coarse < COARSER * best.seconds:
+            best = replace(best, seconds=coarse, precision="bfloat16")
+    extra = extra_seconds(best.threads, best.precision)
+    best = replace(best, seconds=best.seconds + extra)
+    if config.compile:
+        return replace(best, seconds=seconds(best.threads, best.precision, compiled_loss()) + extra, compile=True)
+    if config.compile is False or best.seconds < COMPILE_FROM_SECONDS or config.match_space is not None:
+        return best
     if device.type == "cpu" and shutil.which("c++") is None:
-        return plain
+        return best
     try:
-        compiled = seconds(plain.threads, compiled_loss()) + extra
+        compiled = seconds(best.threads, best.precision, compiled_loss()) + extra
     except Exception:  # noqa: BLE001  a broken compiler fails in many ways, and none of them is a reason not to build the set
-        return plain
-    return replace(plain, seconds=compiled, compile=True) if compiled < COMPILED * plain.seconds else plain
+        return best
+    return replace(best, seconds=compiled, compile=True) if compiled < COMPILED * best.seconds else best

@@ -283,7 +283,7 @@ def gradient_matching(
     snapshot_every = max(1, config.outer_steps // NUM_SNAPSHOTS)
     total_steps = config.outer_steps * inner_steps
 
-    with float32_as(config.precision), cpu_threads(config.threads):
+    with float32_as(config.precision or "float32"), cpu_threads(config.threads):
         for outer in range(position.outer, config.outer_steps):
             net = early.draw(outer) if config.pool else fresh(outer)
             if config.perturbation:
