@@ -195,6 +195,8 @@ class CondenseConfig:
         _at_least(1, num_sets=self.num_sets, threads=self.threads, formation=self.formation)
         _at_least(1, choice_interval=self.choice_interval, pool_epochs=self.pool_epochs)
         _at_least(0, pool=self.pool, perturbation=self.perturbation)
+        if self.method == "dsa" and self.augmentation == "none":
+            raise NasproxyError("Method 'dsa' needs an augmentation, but got augmentation='none': use 'dsa'.")
         if self.perturbation and not self.pool:
             raise NasproxyError(
                 f"perturbation={self.perturbation:g} moves the nets of a pool, but pool=0: give the pool a size, "

@@ -358,11 +358,8 @@ def siamese_matching(
 ) -> tuple[Tensor, Tensor, float]:
     """Gradient matching under one augmentation for a class's real and synthetic images ([DSA]).
 
-    Raises:
-        NasproxyError: without an augmentation, and as :func:`gradient_matching` does.
+    The algorithm is :func:`gradient_matching`; the name stands for other settings (``METHOD_SETTINGS``).
     """
-    if config.augmentation == "none":
-        raise NasproxyError("Method 'dsa' needs an augmentation, but got augmentation='none': use 'dsa'.")
     return gradient_matching(
         dataset, config, device=device, checkpoint=checkpoint, progress=progress, on_snapshot=on_snapshot
     )
