@@ -112,7 +112,7 @@ def omissions(config: CondenseConfig) -> str:
     ours, theirs = config.as_json(), published.as_json()
     started = ["real images instead of noise to start from"] if config.init != published.init else []
     if ours["precision"] != theirs["precision"]:
-        started.append(f"{ours['precision']} instead of {theirs['precision']} for the real images' gradients")
+        started.append(f"{ours['precision']} instead of {theirs['precision']} in first-order passes")
     parts = [
         f"{ours[name]} instead of {theirs[name]} {text}" for name, text in names.items() if ours[name] != theirs[name]
     ]

@@ -121,7 +121,7 @@ def build_proxy_command(
     precision: Annotated[
         str | None,
         typer.Option(
-            help=f"Of the real images' gradients: {' | '.join(PRECISIONS)}. "
+            help=f"Of first-order passes: {' | '.join(PRECISIONS)}. "
             "[default: bfloat16 where a short test is clearly faster, else float32]"
         ),
     ] = None,

@@ -96,7 +96,7 @@ FULL_RECIPE = Recipe(lr=0.05, epochs=10, batch_size=128, nesterov=True, schedule
 # --------------------------------------------------------------------------------------------------------- condensing
 
 INITS = ("noise", "real")
-# Of the real images' gradients; everything else is float32. On a CUDA device "tf32" also lets float32 products use it.
+# Of first-order passes; everything else is float32. On a CUDA device "tf32" also lets float32 products use it.
 PRECISIONS = ("float32", "tf32", "bfloat16")
 REAL_CHOICES = ("random", "kmeans")
 NET_DATA = ("synthetic", "real")
@@ -146,9 +146,9 @@ class CondenseConfig:
     its synthetic images; the net between matchings trains on images augmented one by one. ``num_sets`` independent sets
     come from one build.
 
-    ``precision`` of the real images' gradients, ``threads`` of the CPU and ``compile`` (torch.compile for the
-    first-order passes) decide the speed, and digits that do not matter. Where they are None, the command line decides
-    by timing; a build started otherwise is in float32, keeps torch's threads and does not compile.
+    ``precision`` and ``compile`` of first-order passes (the real images' gradients and the net's training) and
+    ``threads`` of the CPU decide the speed, and digits that do not matter. Where they are None, the command line
+    decides by timing; a build started otherwise is in float32, keeps torch's threads and does not compile.
 
     For fewer matchings: ``real_choice="kmeans"`` matches with the images nearest to ``batch_real`` cluster centres of
     their class, chosen anew every ``choice_interval`` matchings ([DREAM]); ``pool`` nets that were trained on the real

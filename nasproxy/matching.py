@@ -41,7 +41,11 @@ def matched_weights(net: nn.Module) -> list[Tensor]:
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
-    """Σ_i ``shares[i]`` · cross-entropy of image i; shares of 1/n are the mean. ``labels`` ``(n,)`` or ``(n, C)``."""
+    """Σ_i ``shares[i]`` · cross-entropy of image i; shares of 1/n are the mean. ``labels`` ``(n,)`` or ``(n, C)``.
+
+    Logits of less than float32, as autocast gives them, are taken to it.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return (functional.cross_entropy(logits, labels, reduction="none") * shares).sum()
 
 

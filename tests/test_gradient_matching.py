@@ -274,7 +274,7 @@ def test_siamese_augmentation_is_one_for_both_sides_of_a_class(augmentation):
     assert other.min() > 0.1
 
 
-def test_bfloat16_is_close_and_only_in_the_real_gradients():
+def test_bfloat16_is_close_and_not_in_the_synthetic_gradient():
     dataset, config = toy_dataset(), small(width=8)
     real, net = RealBatches(dataset, CPU), build_net(config, dataset, 0, CPU)
     groups = plan_groups(net, real, config, CPU)

@@ -77,6 +77,23 @@ def test_with_the_siamese_augmentation_the_net_trains_on_augmented_images_too():
     assert any(len(batch.flatten(1).unique(dim=0)) == 3 for batch in seen)
 
 
+def test_bfloat16_trains_float32_weights_nearly_alike():
+    dataset, config = toy_dataset(), small(net_steps=20)
+    images, labels = initial_images(dataset, config), torch.arange(3).repeat_interleave(2)
+    weights = []
+    for own in (config, replace(config, precision="bfloat16")):
+        net = build_net(own, dataset, 0, CPU)
+        seen = []
+        net[0].register_forward_hook(lambda _, inputs, output, seen=seen: seen.append(output.dtype))
+        train_net(net, images, labels, own, matching_stream(config, 0, 0, CPU), at_once=8)
+        weights.append(net[0].weight)
+        assert set(seen) == {torch.bfloat16 if own.precision == "bfloat16" else torch.float32}
+    start = build_net(config, dataset, 0, CPU)[0].weight
+    assert weights[1].dtype == torch.float32
+    assert not torch.equal(*weights)
+    assert (weights[0] - weights[1]).norm() < 0.05 * (weights[0] - start).norm()
+
+
 def test_a_net_trained_on_real_images_does_not_see_the_synthetic_ones():
     dataset = toy_dataset()
     config = small(net_data="real", net_steps=5, batch_net=40)

@@ -35,7 +35,7 @@ COARSER = 0.8  # of the time in float32: below, bfloat16 is taken; a clear gain,
 class Estimate:
     """``seconds`` that a build will take, and how.
 
-    ``threads`` of the CPU (None on a CUDA device), compiled or not, and the precision of the real gradients.
+    ``threads`` of the CPU (None on a CUDA device), compiled or not, and the precision of first-order passes.
     """
 
     seconds: float
@@ -63,7 +63,6 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
     images = initial_images(dataset, config).to(device)
     labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc * config.formation**2)
     at_once = room(device) // activation_bytes(net, dataset.input_shape)
-    one_epoch = replace(config, net_steps=1)
 
     def timed(work: Callable[[torch.Generator], object]) -> float:
         for _ in range(2):
@@ -84,6 +83,7 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
 
     def seconds(threads: int | None, precision: str, loss: Loss = net_loss) -> float:
         own = replace(config, precision=precision)
+        one_epoch = replace(own, net_steps=1)
         with float32_as(precision), cpu_threads(threads):
             matching = timed(lambda stream: match(net, images, groups, real, own, stream, loss=loss))
             epoch = timed(partial(train, one_epoch, loss))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from nasproxy.condense.nets import (
     batch_norms,
     build_net,
     compiled_loss,
+    first_order,
     freeze_batch_norm,
     train_net,
     train_net_on_real,
@@ -136,8 +136,8 @@ def real_gradients(
     drawn: Tensor,
     real: RealBatches,
     *,
+    config: CondenseConfig,
     view: View,
-    precision: AbstractContextManager[object],
     loss: Loss,
 ) -> list[Tensor]:
     """∇_θ L(B_c, θ) of every class of ``group`` for the real images ``drawn`` ``(C, batch)``, chunk by chunk."""
@@ -145,7 +145,7 @@ def real_gradients(
     sums: list[Tensor] = []
     for chunk in group.chunks:
         images = view(real.take(places[chunk.places]), chunk.labels)
-        with precision:
+        with first_order(config, images.device):
             gradients = class_gradients(net, images, chunk.labels, chunk.shares, chunk.counts, loss=loss)
         if len(chunk.counts) == len(group.counts) and len(group.chunks) == 1:
             return list(gradients)
@@ -184,17 +184,15 @@ def match(
     def view_stored(stored: Tensor, labels: Tensor) -> Tensor:
         return view(decode(stored, config.formation), labels)
 
-    bfloat16 = config.precision == "bfloat16"
     distances = torch.zeros(len(real.sizes), device=images.device)
     gradient = torch.zeros_like(images)
     for group in groups[own_rank() :: num_peers()]:
-        precision = torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext()
         distances[group.classes], gradient[group.rows] = match_classes(
             net,
             images[group.rows],
             group.labels,
             group.counts,
-            real_gradients(net, group, drawn, real, view=view, precision=precision, loss=loss),
+            real_gradients(net, group, drawn, real, config=config, view=view, loss=loss),
             distance=DISTANCES[config.distance],
             layer_weights=layer_weights(net, config),
             view=partial(view_stored, labels=group.labels),

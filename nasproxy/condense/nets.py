@@ -7,6 +7,7 @@ via Efficient Synthetic-Data Parameterization", ICML 2022.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 
 import numpy as np
@@ -139,12 +140,21 @@ def _step(net: nn.Module, images: Tensor, labels: Tensor, config: CondenseConfig
     total: list[Tensor] = []
     for part, own in zip(images.split(size), labels.split(size), strict=True):
         shares = torch.full((len(part),), 1 / n, device=images.device)
-        value = loss(net, part, own, shares)
+        with first_order(config, images.device):
+            value = loss(net, part, own, shares)
         gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
         total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, total, strict=True):
             parameter.sub_(gradient, alpha=config.lr_net)
+
+
+def first_order(config: CondenseConfig, device: torch.device) -> AbstractContextManager[object]:
+    """For what is differentiated once, the real images' gradients and θ's own: bfloat16 when ``config`` says so.
+
+    Weights, updates, gradients and everything that reaches the synthetic images' own gradient stay float32.
+    """
+    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
 
 
 @cache
