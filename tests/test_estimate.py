@@ -31,7 +31,7 @@ def test_fewer_threads_are_taken_only_when_clearly_faster(monkeypatch):
     def work(*_args, **_kwargs):
         now[0] += ticks[threads[0]]
 
-    monkeypatch.setattr(module, "match", work)
+    monkeypatch.setattr(module, "match_groups", work)
     monkeypatch.setattr(module, "train_net", work)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     chosen = estimate(toy_dataset(), small(), CPU)
@@ -47,7 +47,7 @@ def test_bfloat16_is_taken_only_when_clearly_faster(monkeypatch, share, expected
     def match(net, images, groups, real, config, stream, *, loss):
         now[0] += share if config.precision == "bfloat16" else 1.0
 
-    monkeypatch.setattr(module, "match", match)
+    monkeypatch.setattr(module, "match_groups", match)
     monkeypatch.setattr(module, "train_net", lambda *_, **__: None)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     found = estimate(toy_dataset(), small(threads=1), CPU)

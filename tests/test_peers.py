@@ -40,31 +40,60 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_two_processes_give_the_images_of_one(tmp_path, norm):
-    settings = SETTINGS | {"norm": norm}
-    port = str(free_port())
+def run_two(*arguments):
+    """What two processes with these arguments print, joined as torchrun would; none may wait for ever."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    shared |= {"PYTHONPATH": str(Path(__file__).parent)}
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, repr(settings), str(tmp_path)],
-            env=os.environ
-            | {
-                "PYTHONPATH": str(Path(__file__).parent),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-            },
+            [sys.executable, *arguments],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
     ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    try:
+        outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert [worker.returncode for worker in workers] == [0, 0]
+    return outputs
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_two_processes_give_the_images_of_one(tmp_path, norm):
+    settings = SETTINGS | {"norm": norm}
+    run_two("-c", WORKER, repr(settings), str(tmp_path))
     alone, _, _ = gradient_matching(toy_dataset(), CondenseConfig(**settings), device=torch.device("cpu"))
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(first, second)
     torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-5)
+
+
+PLANNER = """
+import sys
+import torch
+from toy import toy_dataset
+from nasproxy import peers
+from nasproxy.budget import plan_build
+from nasproxy.condense import estimate
+
+cpu = torch.device("cpu")
+with peers.joined(cpu):
+    # Process 0 times three numbers of threads, process 1 two.
+    estimate.FEWER_THREADS = (1e9, 0.0)[peers.own_rank()]
+    torch.set_num_threads(4)
+    plan = peers.from_first(plan_build(toy_dataset(), {"width": 4, "ipc": 1}, budget=None, device=cpu))
+    print(plan.config)
+"""
+
+
+def test_plans_that_differ_do_not_wait_for_each_other():
+    first, second = run_two("-c", PLANNER)
+    assert first == second != ""
 
 
 def test_one_process_is_its_own_peer():

@@ -15,7 +15,7 @@ import torch
 
 from nasproxy.chunks import activation_bytes, room
 from nasproxy.condense.faster import early_recipe, representatives_of
-from nasproxy.condense.gradient_matching import initial_images, match, matching_stream, plan_groups
+from nasproxy.condense.gradient_matching import initial_images, match_groups, matching_stream, plan_groups
 from nasproxy.condense.nets import batch_norms, build_net, compiled_loss, train_net, train_net_on_real
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
@@ -23,6 +23,7 @@ from nasproxy.datasets import Dataset
 from nasproxy.devices import cpu_threads, float32_as
 from nasproxy.formation import decode
 from nasproxy.matching import Loss, net_loss
+from nasproxy.peers import num_peers
 from nasproxy.train import num_updates
 
 COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
@@ -52,6 +53,9 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
     machine that is busy all of them wait for the slowest. Unless ``config`` names a precision, bfloat16 is timed too,
     and taken where it is clearly faster: the images are as good (benchmarks/RESULTS.md). A build that is long enough is
     also timed compiled.
+
+    Several processes time at once, as they will work, and none waits for another: each may decide otherwise, and the
+    caller takes the decision of the first.
     """
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
     inner_steps, net_steps = config.loops
@@ -85,9 +89,9 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
         own = replace(config, precision=precision)
         one_epoch = replace(own, net_steps=1)
         with float32_as(precision), cpu_threads(threads):
-            matching = timed(lambda stream: match(net, images, groups, real, own, stream, loss=loss))
+            matching = timed(lambda stream: match_groups(net, images, groups, real, own, stream, loss=loss))
             epoch = timed(partial(train, one_epoch, loss))
-        matching *= dataset.num_classes / len(groups[0].counts)
+        matching *= dataset.num_classes / len(groups[0].counts) / num_peers()
         return config.num_sets * config.outer_steps * (inner_steps * matching + (inner_steps - 1) * net_steps * epoch)
 
     def extra_seconds(threads: int | None, precision: str) -> float:

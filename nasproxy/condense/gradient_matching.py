@@ -174,6 +174,23 @@ def match(
     Returns:
         The distances ``(C,)``, and the image gradient ``(n, c, h, w)``.
     """
+    own = groups[own_rank() :: num_peers()]
+    distances, gradient = match_groups(net, images, own, real, config, stream, chosen=chosen, loss=loss)
+    return add_up(distances), add_up(gradient)
+
+
+def match_groups(
+    net: nn.Module,
+    images: Tensor,
+    groups: Sequence[Group],
+    real: RealBatches,
+    config: CondenseConfig,
+    stream: torch.Generator,
+    *,
+    chosen: Tensor | None = None,
+    loss: Loss = net_loss,
+) -> tuple[Tensor, Tensor]:
+    """:func:`match` for ``groups`` alone, in this process: zero for all other classes."""
     drawn = real.draw(config.batch_real, stream) if chosen is None else chosen
     _, channels, height, width = images.shape
     augmentation = sample_siamese(config.augmentation, len(real.sizes), (channels, height, width), stream)
@@ -186,7 +203,7 @@ def match(
 
     distances = torch.zeros(len(real.sizes), device=images.device)
     gradient = torch.zeros_like(images)
-    for group in groups[own_rank() :: num_peers()]:
+    for group in groups:
         distances[group.classes], gradient[group.rows] = match_classes(
             net,
             images[group.rows],
@@ -197,7 +214,7 @@ def match(
             layer_weights=layer_weights(net, config),
             view=partial(view_stored, labels=group.labels),
         )
-    return add_up(distances), add_up(gradient)
+    return distances, gradient
 
 
 def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:
