@@ -122,7 +122,7 @@ def build_proxy_command(
         str | None,
         typer.Option(
             help=f"Of first-order passes: {' | '.join(PRECISIONS)}. "
-            "[default: bfloat16 where a short test is clearly faster, else float32]"
+            "[default: bfloat16 in builds of a minute or more where a test is clearly faster, else float32]"
         ),
     ] = None,
     threads: Annotated[

@@ -42,19 +42,21 @@ def test_fewer_threads_are_taken_only_when_clearly_faster(monkeypatch):
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")])
 def test_bfloat16_is_taken_only_when_clearly_faster(monkeypatch, share, expected):
-    now = [0.0]
+    now, tick = [0.0], 10.0
 
     def match(net, images, groups, real, config, stream, *, loss):
-        now[0] += share if config.precision == "bfloat16" else 1.0
+        now[0] += tick * (share if config.precision == "bfloat16" else 1.0)
 
     monkeypatch.setattr(module, "match_groups", match)
     monkeypatch.setattr(module, "train_net", lambda *_, **__: None)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     found = estimate(toy_dataset(), small(threads=1), CPU)
     assert found.precision == expected
-    assert found.seconds == pytest.approx(9 * min(1.0, share if expected == "bfloat16" else 1.0))
+    assert found.seconds == pytest.approx(9 * tick * (share if expected == "bfloat16" else 1.0))
     assert estimate(toy_dataset(), small(threads=1, precision="float32"), CPU).precision == "float32"
     assert estimate(toy_dataset(), small(threads=1, precision="bfloat16"), CPU).precision == "bfloat16"
+    tick = 1.0
+    assert estimate(toy_dataset(), small(threads=1), CPU).precision == "float32"  # nine seconds are not worth it
 
 
 def test_estimate_counts_the_pool_and_the_clusterings():

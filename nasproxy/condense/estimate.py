@@ -29,6 +29,7 @@ from nasproxy.train import num_updates
 COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
 COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
 FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
+COARSER_FROM_SECONDS = 60.0  # a short build has nothing to gain, and its timing scatters
 COARSER = 0.8  # of the time in float32: below, bfloat16 is taken; a clear gain, so that the same command decides alike
 
 
@@ -50,9 +51,9 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
 
     Work grows linearly in classes, matchings and net epochs; each part is run once to warm up and once timed. On a CPU
     the threads are chosen by the same timing, unless ``config`` names them: small nets can be slower on many, and on a
-    machine that is busy all of them wait for the slowest. Unless ``config`` names a precision, bfloat16 is timed too,
-    and taken where it is clearly faster: the images are as good (benchmarks/RESULTS.md). A build that is long enough is
-    also timed compiled.
+    machine that is busy all of them wait for the slowest. Unless ``config`` names a precision, a build of a minute
+    or more is also timed in bfloat16, which is taken where it is clearly faster: the images are as good
+    (benchmarks/RESULTS.md). One of a quarter of an hour is also timed compiled.
 
     Several processes time at once, as they will work, and none waits for another: each may decide otherwise, and the
     caller takes the decision of the first.
@@ -126,7 +127,7 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
         best = best_threads(precision)
     else:
         best = Estimate(seconds(config.threads, precision), config.threads, precision=precision)
-    if config.precision is None:
+    if config.precision is None and best.seconds >= COARSER_FROM_SECONDS:
         coarse = seconds(best.threads, "bfloat16")
         if coarse < COARSER * best.seconds:
             best = replace(best, seconds=coarse, precision="bfloat16")
