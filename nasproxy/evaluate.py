@@ -21,7 +21,7 @@ from nasproxy.config import Recipe
 from nasproxy.datasets import Dataset
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import Evaluation, Ledger, TrainingTask, evaluate_net, task_setting
-from nasproxy.networks import NETWORKS, seeded
+from nasproxy.networks import NETWORKS, family_options, seeded
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
 from nasproxy.scores import check_fit, on_device
@@ -99,11 +99,7 @@ def own_net(proxy: ProxySet) -> NetSpec:
     family = config.get("network")
     if family is None or config.get("match_space"):
         return NetSpec("convnet")
-    options: dict[str, int | str] = {}
-    if family in ("convnet", "mlp"):
-        options = {"width": config["width"], "depth": config["depth"]}
-    if family != "mlp":
-        options["norm"] = config["norm"]
+    options = family_options(family, width=config["width"], depth=config["depth"], norm=config["norm"])
     return NetSpec(family, tuple(options.items()))
 
 

@@ -5,11 +5,12 @@ in pixels and every option has a default. A family raises :class:`~nasproxy.erro
 cannot be built for that input. To add one, write a function and name it in ``NETWORKS`` at the bottom of the file.
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, section 4 and
-appendix A.
+appendix A. Dong, Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -327,6 +328,98 @@ def resnet18(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
+# ----------------------------------------------------------------------------------------------------- NAS-Bench-201
+
+CELL_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+class _Zero(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.zeros_like(images)
+
+
+def _pre_activated(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """ReLU → convolution without bias → batch norm."""
+    convolution = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(after))
+
+
+def _operation(name: str, channels: int) -> nn.Module:
+    if name == "none":
+        return _Zero()
+    if name == "skip_connect":
+        return nn.Identity()
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    return _pre_activated(channels, channels, 1 if name == "nor_conv_1x1" else 3)
+
+
+class _Cell(nn.Module):
+    """Node j of four is the sum of ``edges[(i, j)]`` applied to every node i before it."""
+
+    def __init__(self, operations: dict[tuple[int, int], str], channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict({f"{i}-{j}": _operation(name, channels) for (i, j), name in operations.items()})
+
+    def forward(self, images: Tensor) -> Tensor:
+        nodes = [images]
+        for j in range(1, 4):
+            inputs = [self.edges[f"{i}-{j}"](nodes[i]) for i in range(j)]
+            nodes.append(torch.stack(inputs).sum(0))
+        return nodes[-1]
+
+
+class _Reduction(nn.Module):
+    """The benchmark's residual block between two stages: half the side, twice the channels."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = _pre_activated(before, after, 3, stride=2)
+        self.second = _pre_activated(after, after, 3)
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False))
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.second(self.first(images)) + self.shortcut(images)
+        return result
+
+
+def nasbench201(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    edge_01: str = "nor_conv_3x3",
+    edge_02: str = "nor_conv_3x3",
+    edge_12: str = "nor_conv_3x3",
+    edge_03: str = "nor_conv_3x3",
+    edge_13: str = "nor_conv_3x3",
+    edge_23: str = "nor_conv_3x3",
+    cells: int = 5,
+    channels: int = 16,
+) -> nn.Module:
+    """A cell of NAS-Bench-201 in its skeleton: stem, three stages of ``cells`` cells with 1, 2, 4 · ``channels``, mean.
+
+    ``edge_ij`` is the operation from node i to node j of the cell. The benchmark's own nets have five cells and 16
+    channels. Source: Dong, Yang, "NAS-Bench-201", ICLR 2020, section 2.
+
+    Raises:
+        NasproxyError: for an unknown operation.
+    """
+    _positive(cells=cells, channels=channels)
+    operations = {(0, 1): edge_01, (0, 2): edge_02, (1, 2): edge_12, (0, 3): edge_03, (1, 3): edge_13, (2, 3): edge_23}
+    for name in operations.values():
+        if name not in CELL_OPERATIONS:
+            raise unknown("operation", name, CELL_OPERATIONS)
+    width = channels
+    layers: list[nn.Module] = [nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+    for stage in range(3):
+        if stage > 0:
+            layers.append(_Reduction(width, 2 * width))
+            width *= 2
+        layers += [_Cell(operations, width) for _ in range(cells)]
+    head = (nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+    return nn.Sequential(*layers, *head)
+
+
 def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | None = None) -> nn.Module:
     """Calls ``build`` with the initialisation drawn from ``seed``; the global generators are left as they were.
 
@@ -349,6 +442,16 @@ def num_params(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
+def family_options(family: str, *, width: int, depth: int, norm: str) -> dict[str, int | str]:
+    """Those of the settings of a matching net that ``family`` has a say for.
+
+    ``width`` and ``depth`` go together; a family of fixed depth keeps its published width.
+    """
+    known = inspect.signature(NETWORKS[family]).parameters
+    options: dict[str, int | str] = {"width": width, "depth": depth} if "depth" in known else {}
+    return options | ({"norm": norm} if "norm" in known else {})
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "convnet": convnet,
     "mlp": mlp,
@@ -356,4 +459,5 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
     "vgg11": vgg11,
     "resnet18": resnet18,
+    "nasbench201": nasbench201,
 }

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from nasproxy.errors import NasproxyError
-from nasproxy.networks import ACTIVATIONS, NETWORKS, NORMS, POOLINGS, convnet, num_params, seeded
+from nasproxy.networks import (
+    ACTIVATIONS,
+    NETWORKS,
+    NORMS,
+    POOLINGS,
+    convnet,
+    family_options,
+    nasbench201,
+    num_params,
+    seeded,
+)
 
 SHAPES = [(1, 8, 8), (3, 32, 32), (4, 20, 12), (1, 28, 28), (3, 33, 47)]
 TOO_SMALL = {"lenet": [(1, 8, 8), (4, 20, 12)], "vgg11": [(1, 8, 8), (4, 20, 12)], "resnet18": [(1, 8, 8)]}
@@ -120,3 +130,66 @@ def test_dropout_only_acts_in_training():
     images = torch.ones(2, 1, 8, 8)
     net.eval()
     assert torch.equal(net(images), net(images))
+
+
+# ----------------------------------------------------------------------------------------------------- NAS-Bench-201
+
+EDGES = ("edge_01", "edge_02", "edge_12", "edge_03", "edge_13", "edge_23")
+
+
+def cell(*operations, **options):
+    """``operations`` in the benchmark's order of edges."""
+    return seeded(lambda: nasbench201((3, 32, 32), 10, **dict(zip(EDGES, operations, strict=True)), **options), 0)
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        (("nor_conv_3x3",) * 6, 1_531_546),  # as the benchmark states it
+        (("avg_pool_3x3",) * 6, 73_306),  # as the benchmark states it: the skeleton alone
+        (("none",) * 6, 73_306),
+        # A 1×1 convolution and its norm in five cells a stage.
+        (
+            ("none", "nor_conv_1x1", "none", "none", "none", "none"),
+            73_306 + 5 * sum(c * c + 2 * c for c in (16, 32, 64)),
+        ),
+    ],
+)
+def test_parameter_counts_are_the_benchmarks(operations, expected):
+    assert num_params(cell(*operations)) == expected
+
+
+def test_a_cell_sums_what_its_edges_give():
+    """By hand: with identities alone, node 3 is four times the input; an average over 3×3 counts no padding."""
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    maps = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def first_cell(*operations):
+        return cell(*operations, cells=1, channels=4)[2]
+
+    torch.testing.assert_close(first_cell(*["skip_connect"] * 6)(maps), 4 * maps)
+    assert first_cell(*["none"] * 6)(maps).abs().sum() == 0
+    # 0 → 1 by skip, 1 → 3 by the average, nothing else.
+    pooled = first_cell("skip_connect", "none", "none", "none", "avg_pool_3x3", "none")(maps)
+    torch.testing.assert_close(pooled[:, :, 0, 0], maps[:, :, :2, :2].mean((2, 3)))
+    torch.testing.assert_close(pooled[:, :, 3, 3], maps[:, :, 2:5, 2:5].mean((2, 3)))
+    # 0 → 2 by skip, 2 → 3 by skip, and 0 → 3 by skip: twice.
+    torch.testing.assert_close(
+        first_cell("none", "skip_connect", "none", "skip_connect", "none", "skip_connect")(maps), 2 * maps
+    )
+    net = cell(*["nor_conv_3x3"] * 6, cells=1, channels=4)
+    assert net[3](maps).shape == (2, 8, 4, 4)
+    assert net(images).shape == (2, 10)
+
+
+def test_an_unknown_operation_is_named():
+    with pytest.raises(NasproxyError, match="'conv_3x3'"):
+        cell(*["conv_3x3"] * 6)
+
+
+def test_a_family_gets_the_settings_it_has():
+    settings = {"width": 32, "depth": 2, "norm": "batch"}
+    assert family_options("convnet", **settings) == settings
+    assert family_options("mlp", **settings) == {"width": 32, "depth": 2}
+    assert family_options("resnet18", **settings) == {"norm": "batch"}
+    assert family_options("nasbench201", **settings) == {}

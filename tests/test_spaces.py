@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nasproxy.errors import NasproxyError
-from nasproxy.networks import num_params, seeded
+from nasproxy.networks import nasbench201, num_params, seeded
 from nasproxy.spaces import SearchSpace, inspect_space, load_space, num_flops, shipped_spaces
 from nasproxy.spaces.reading import _shipped_folder
 
@@ -560,7 +560,7 @@ def test_a_network_of_the_user(tmp_path, monkeypatch):
 
 def test_shipped_spaces_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert list(shipped_spaces()) == ["convnet_small", "convnet_space"]
+    assert list(shipped_spaces()) == ["convnet_small", "convnet_space", "nasbench201_space"]
     for spec in ("convnet_space", "convnet_space.yaml", Path("convnet_space.yaml")):
         space = load_space(spec)
         assert (space.size(), space.source) == (720, "convnet_space.yaml")
@@ -605,6 +605,24 @@ def test_listing_spaces_needs_no_torch():
 # --------------------------------------------------------------------------------------------------- what can be built
 
 
+def test_nasbench201_has_all_cells_and_builds_those_drawn():
+    space = load_space("nasbench201_space")
+    assert space.size() == 15_625
+    found = inspect_space(space, (3, 32, 32), 10, sample=60)
+    assert found.invalid == {}
+    # The benchmark's range: from cells without convolutions to cells of 3×3 ones only.
+    few, most = found.params_range
+    assert 73_306 <= few < most <= 1_531_546
+    rng = np.random.default_rng(1)
+    for _ in range(6):
+        candidate = space.sample(rng)
+        small = candidate.params | {"cells": 1, "channels": 4}
+        net = seeded(lambda options=small: nasbench201((3, 16, 16), 10, **options), 0)
+        net(torch.ones(2, 3, 16, 16)).sum().backward()
+        again = space.candidate(candidate.params)
+        assert (again.id, again.params) == (candidate.id, candidate.params)
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "num_valid", "num_invalid"),
     [
@@ -613,7 +631,7 @@ def test_listing_spaces_needs_no_torch():
         ("convnet_small", (1, 8, 8), 360, 72),  # depth 4, two poolings: 3 widths × 3 activations × 4 norms × 2
     ],
 )
-def test_shipped_spaces_on_the_sizes_of_the_data_sets(name, shape, num_valid, num_invalid):
+def test_shipped_grids_on_the_sizes_of_the_data_sets(name, shape, num_valid, num_invalid):
     space = load_space(name)
     calls: list[tuple[int, int]] = []
     result = inspect_space(space, shape, 10, progress=lambda done, total, note: calls.append((done, total)))

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from nasproxy.augment import apply_augmentation, sample_augmentation
 from nasproxy.chunks import even_parts
 from nasproxy.condense.real_batches import RealBatches
-from nasproxy.config import CondenseConfig
+from nasproxy.config import CondenseConfig, depth_for_image
 from nasproxy.datasets import Dataset
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.matching import Loss, net_loss
-from nasproxy.networks import NETWORKS, seeded
+from nasproxy.networks import NETWORKS, family_options, seeded
 from nasproxy.randomness import derive_seed
 from nasproxy.spaces import SearchSpace, load_space
 
@@ -42,11 +42,8 @@ def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torc
     else:
         if config.network not in NETWORKS:
             raise unknown("network", config.network, NETWORKS)
-        options: dict[str, object] = {}
-        if config.network in ("convnet", "mlp"):
-            options = {"width": config.width, "depth": config.depth}
-        if config.network != "mlp":
-            options["norm"] = config.norm
+        depth = config.depth or depth_for_image(*dataset.input_shape[1:])
+        options = family_options(config.network, width=config.width, depth=depth, norm=config.norm)
         family = partial(NETWORKS[config.network], dataset.input_shape, dataset.num_classes, **options)
         net = seeded(family, seed, device)
     for layer in net.modules():
