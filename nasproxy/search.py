@@ -111,14 +111,21 @@ def _open_study(run: Path, space: SearchSpace, task: TrainingTask, config: Searc
     return study
 
 
-def _close_left_running(study: optuna.Study) -> None:
-    """Trials of a process that is gone stay RUNNING for ever: close them and ask for the same parameters again."""
+def _close_left_running(study: optuna.Study, space: SearchSpace) -> None:
+    """Trials of a process that is gone stay RUNNING for ever: close them and ask for the same parameters again.
+
+    One that had only some of its parameters is not asked again: the sampler, seeded alike, proposes it anew, but would
+    fill up a part from the beginning of its stream.
+    """
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
+        try:
+            space.candidate(trial.params)
+        except NasproxyError:
+            continue
+        study.enqueue_trial(trial.params)
 
 
 def _answered(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -176,7 +183,7 @@ def run_search(
     from optuna.trial import TrialState
 
     study = _open_study(run, space, task, config)
-    _close_left_running(study)
+    _close_left_running(study, space)
     total = config.trials if inspection.num_valid is None else min(config.trials, inspection.num_valid)
     while True:
         position = _position(study)

@@ -13,8 +13,9 @@ from toy import toy_dataset, toy_proxy
 from nasproxy.config import SAMPLERS, SearchConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import Ledger
+from nasproxy.randomness import derive_seed
 from nasproxy.scores import on_device, proxy_task
-from nasproxy.search import run_lock, run_search
+from nasproxy.search import make_sampler, run_lock, run_search
 from nasproxy.spaces import inspect_space, load_space
 
 CPU = torch.device("cpu")
@@ -62,6 +63,11 @@ def study_of(run):
     return optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.sqlite'}")
 
 
+def proposals(run):
+    """The parameters of every trial that was answered, in order."""
+    return [trial.params for trial in study_of(run).trials if trial.state != optuna.trial.TrialState.FAIL]
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_finds_distinct_valid_candidates(parts, tmp_path, sampler):
     result = search(parts, tmp_path / "run", trials=6, sampler=sampler)
@@ -99,8 +105,7 @@ def test_a_split_search_proposes_what_an_unsplit_one_does(parts, tmp_path):
     for trials in (2, 3, 6):
         search(parts, tmp_path / "split", trials=trials)
     search(parts, tmp_path / "whole", trials=6)
-    split, whole = ([t.params for t in study_of(tmp_path / name).trials] for name in ("split", "whole"))
-    assert split == whole
+    assert proposals(tmp_path / "split") == proposals(tmp_path / "whole")
 
 
 def test_seeds_are_averaged(parts, tmp_path):
@@ -152,6 +157,22 @@ def test_one_process_per_run(tmp_path):
         other = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
     assert other.returncode != 0
     assert "in use by another nasproxy process" in other.stderr
+
+
+@pytest.mark.parametrize("finished", [1, 4])
+@pytest.mark.parametrize("num_suggested", [0, 1, 2, 3])
+def test_a_trial_left_with_some_of_its_parameters_changes_nothing(parts, tmp_path, finished, num_suggested):
+    """As a process leaves it that is killed while it writes the parameters one by one."""
+    run, space = tmp_path / "run", parts[0]
+    search(parts, run, trials=finished)
+    study = study_of(run)
+    study.sampler = make_sampler("tpe", derive_seed(0, "sampler", len(study.trials)))
+    trial = study.ask()
+    for parameter in space.parameters[:num_suggested]:
+        parameter.suggest(trial)
+    search(parts, run, trials=6)
+    search(parts, tmp_path / "whole", trials=6)
+    assert proposals(run) == proposals(tmp_path / "whole")
 
 
 KILLED = """
