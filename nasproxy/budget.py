@@ -159,9 +159,7 @@ def _seconds_per_image(
     """Mean seconds per training image over the space, from ``NUM_TIMED`` candidates across its range of FLOPs."""
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
     labels = torch.arange(batch) % dataset.num_classes
-    data = TrainingImages(
-        torch.zeros((batch, *dataset.input_shape), device=device), labels.to(device), lambda images: images
-    )
+    data = TrainingImages(torch.zeros((batch, *dataset.input_shape), device=device), labels.to(device))
     flops, seconds = [], []
     for place in np.linspace(0.05, 0.95, NUM_TIMED) * (len(pool) - 1):
         candidate = pool[round(place)]

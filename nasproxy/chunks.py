@@ -6,6 +6,7 @@ a batch are taken piece by piece, which changes their rounding and nothing else.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,29 @@ def activation_bytes(net: nn.Module, input_shape: tuple[int, int, int], *, secon
             kept.extend(torch.autograd.grad(loss, [p for p in parameters if p.requires_grad], create_graph=True))
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
     return sum(size for address, size in storages.items() if address not in known)
+
+
+@torch.no_grad()
+def couples_images(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
+    """Whether an image's output in training mode depends on the other images of its batch, as batch statistics do.
+
+    Found by trying, so that it holds for a user's network, too; a net that draws at random outside of ``nn.Dropout``
+    counts as one that does. ``net`` stays as it is.
+    """
+    probe = copy.deepcopy(net).train()
+    for module in probe.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    like = next(net.parameters())
+    stream = torch.Generator().manual_seed(0)
+    images = torch.randn((4, *input_shape), generator=stream).to(like.device, like.dtype)
+    with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
+        try:
+            together = probe(images)
+            halves = torch.cat([probe(images[:2]), probe(images[2:])])
+        except (RuntimeError, ValueError):  # batch norm of one value per channel
+            return True
+    return not torch.allclose(together, halves, rtol=1e-3, atol=1e-4)
 
 
 def room(device: torch.device) -> int:

@@ -223,6 +223,21 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         raise NasproxyError(f"{option} takes numbers separated by commas, but got '{text}'.") from None
 
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="NASPROXY_WORKERS",
+        help="Processes that train, on the device. [default: one per CPU core; one on a GPU]",
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="NASPROXY_STORAGE",
+        help="postgresql://… instead of files in the run folder: the same command on several hosts shares the work.",
+    ),
+]
 Trials = Annotated[int | None, typer.Option(help=f"Distinct candidates to evaluate, in total. {BY_BUDGET}")]
 Sample = Annotated[int | None, typer.Option(help=f"Candidates drawn uniformly for validation. {BY_BUDGET}")]
 Top = Annotated[int | None, typer.Option(help=f"The search's best, validated apart. {BY_BUDGET}")]
@@ -247,6 +262,18 @@ def search_command(
     seeds: Annotated[int, typer.Option(help="Trainings per candidate, averaged.")] = SearchConfig.seeds,
     epochs: Annotated[int | None, typer.Option(help=f"Epochs on the proxy set. {BY_BUDGET}")] = None,
     seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = SearchConfig.seed,
+    pending: Annotated[
+        int | None,
+        typer.Option(
+            help="Candidates at work at once, on all workers; proposals depend on it, and not on the workers. "
+            "[default: a fifth of the trials, 4 to 16, or the workers]"
+        ),
+    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Go on in a copy of the run --out, with what was trained in it.")
+    ] = False,
     validate: Annotated[
         bool, typer.Option("--validate/--no-validate", help="Go on to full training and statistics.")
     ] = True,
@@ -275,7 +302,7 @@ def search_command(
         proxy=proxy,
         proxy_folder=PROXY_FOLDER,
         run_folder=RUN_FOLDER,
-        search_overrides=_given(trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed),
+        search_overrides=_given(trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed, pending=pending),
         validate_overrides=_given(
             sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed
         ),
@@ -287,6 +314,9 @@ def search_command(
         data_dir=data_dir,
         offline=offline,
         device=device,
+        workers=workers,
+        storage=storage,
+        forked=fork,
     )
 
 
@@ -303,6 +333,8 @@ def validate_command(
     data_dir: DataDir = None,
     offline: Offline = False,
     device: Device = "auto",
+    workers: Workers = None,
+    storage: Storage = None,
 ) -> None:
     """Validate a run's proxy on the full data (again, or with more candidates) and write the report.
 
@@ -318,6 +350,8 @@ def validate_command(
         data_dir=data_dir,
         offline=offline,
         device=device,
+        workers=workers,
+        storage=storage,
     )
 
 
@@ -362,6 +396,7 @@ def evaluate_command(
     data_dir: DataDir = None,
     offline: Offline = False,
     device: Device = "auto",
+    workers: Workers = None,
 ) -> None:
     """Train fresh nets on a proxy set and print their test accuracy, beside random real images.
 
@@ -383,6 +418,7 @@ def evaluate_command(
         data_dir=data_dir,
         offline=offline,
         device=device,
+        workers=workers,
     )
 
 

@@ -283,7 +283,8 @@ SAMPLERS = ("tpe", "random", "nsga2", "gp", "brute-force")
 class SearchConfig:
     """Settings of ``search``: ``trials`` distinct candidates in total, each trained with ``seeds`` seeds on the proxy.
 
-    ``epochs`` of None is the recipe's own number.
+    ``epochs`` of None is the recipe's own number. ``pending`` candidates may be at work at once, whatever the number of
+    workers: proposals depend on it; None: set when the study begins, see :func:`~nasproxy.search.default_pending`.
     """
 
     trials: int = 100
@@ -291,9 +292,10 @@ class SearchConfig:
     seeds: int = 1
     epochs: int | None = None
     seed: int = 0
+    pending: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least(1, trials=self.trials, seeds=self.seeds, epochs=self.epochs)
+        _at_least(1, trials=self.trials, seeds=self.seeds, epochs=self.epochs, pending=self.pending)
         _at_least(0, seed=self.seed)
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)

@@ -18,14 +18,18 @@ from torch import nn
 
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.config import Recipe
+from nasproxy.coordinator import Coordinator
 from nasproxy.datasets import Dataset
 from nasproxy.errors import NasproxyError, unknown
-from nasproxy.evaluations import Evaluation, Ledger, TrainingTask, evaluate_net, task_setting
+from nasproxy.evaluations import Evaluation, TrainingTask, task_setting
+from nasproxy.ledger import Ledger
 from nasproxy.networks import NETWORKS, family_options, seeded
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
-from nasproxy.scores import check_fit, on_device
+from nasproxy.scores import check_fit, real_images
+from nasproxy.spaces import Params
 from nasproxy.train import TrainingImages
+from nasproxy.workers import Crew, Job
 
 CONFIDENCE = 0.95
 
@@ -40,11 +44,27 @@ class NetSpec:
     def __str__(self) -> str:
         return self.family + (":" + ",".join(f"{name}={value}" for name, value in self.options) if self.options else "")
 
+    def as_params(self) -> Params:
+        """As :class:`Families` builds it."""
+        return {"family": self.family, **dict(self.options)}
+
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """The untrained net for images ``(c, h, w)``."""
         try:
-            return NETWORKS[self.family](input_shape, num_classes, **dict(self.options))
+            return Families().build(self.as_params(), input_shape, num_classes)
         except TypeError as error:
             raise NasproxyError(f"'{self}' is no net: {error}.") from None
+
+
+@dataclass(frozen=True)
+class Families:
+    """``NETWORKS`` as a builder for a crew: ``params`` are a family's options, and "family" its name."""
+
+    hash: str = "families"
+
+    def build(self, params: Params, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        options = dict(params)
+        return NETWORKS[str(options.pop("family"))](input_shape, num_classes, **options)
 
 
 # The families of the field's cross-architecture tables, each as it was published and with batch norm.
@@ -199,7 +219,7 @@ def evaluate_proxy(
     baseline: bool,
     seed: int,
     ledger: Ledger,
-    device: torch.device,
+    crew: Crew,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Comparison]:
     """Trains ``num_nets`` fresh nets of each of ``nets`` on every set of ``proxy``, and on random real images.
@@ -216,56 +236,59 @@ def evaluate_proxy(
     """
     check_fit(proxy, dataset)
     nets = list(dict.fromkeys(nets))
-    builds = [partial(net.build, dataset.input_shape, dataset.num_classes) for net in nets]
-    for build in builds:
-        seeded(build, 0)
-    held_out = on_device(dataset, dataset.test, device)
+    for net in nets:
+        seeded(partial(net.build, dataset.input_shape, dataset.num_classes), 0)
+    held_out = real_images(dataset, dataset.test)
 
     def task_of(label: str, identity: str, images: torch.Tensor, labels: torch.Tensor) -> TrainingTask:
         return TrainingTask(
             score="test",
             label=label,
-            train=TrainingImages(images.to(device), labels.to(device), _identity),
+            train=TrainingImages(images, labels),
             held_out=held_out,
             recipe=recipe,
             num_classes=dataset.num_classes,
             setting=task_setting(identity, recipe, f"test of {dataset.fingerprint}"),
         )
 
-    def tasks(of_set: int, number: int) -> list[TrainingTask]:
-        identity = f"{proxy.content_id} set {of_set}"
-        found = [task_of(proxy.method, identity, *proxy.training_images(of_set))]
-        if baseline:
-            draw_seed = derive_seed(seed, "random real images", of_set, number)
-            drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, draw_seed)
-            identity = f"random {proxy.ipc} {draw_seed} of {dataset.fingerprint}"
-            found.append(task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels))
-        return found
+    on_set = [
+        task_of(proxy.method, f"{proxy.content_id} set {of_set}", *proxy.training_images(of_set))
+        for of_set in range(proxy.num_sets)
+    ]
+    jobs: dict[tuple[int, int | None, int], Job] = {}  # by kind of net, set (None: random images) and number
 
-    on_set: list[list[list[Evaluation]]] = [[[] for _ in range(proxy.num_sets)] for _ in nets]
-    on_random: list[list[Evaluation]] = [[] for _ in nets]
-    done, total = 0, len(nets) * proxy.num_sets * num_nets * (2 if baseline else 1)
+    def add(kind: int, net: NetSpec, of_set: int | None, number: int, task: TrainingTask, own_seed: int) -> None:
+        jobs[kind, of_set, number] = Job(task, Families(), str(net), net.as_params(), (own_seed,))
+
     # Every kind of net in turn, so that the time left is told by all of them and not by the first.
     for number in range(num_nets):
-        for of_set in range(proxy.num_sets):
+        for of_set, task in enumerate(on_set):
             own_seed = derive_seed(seed, "evaluate", of_set, number)
-            first, *rest = tasks(of_set, number)
-            for kind, (net, build) in enumerate(zip(nets, builds, strict=True)):
-                for task, rows in ((first, on_set[kind][of_set]), *((task, on_random[kind]) for task in rest)):
-                    rows.append(
-                        evaluate_net(task, str(net), dict(net.options), build, own_seed, ledger=ledger, device=device)
-                    )
-                    done += 1
-                    if progress is not None:
-                        progress(done, total, f"{task.label}, {net}")
+            draw = None
+            if baseline:
+                draw_seed = derive_seed(seed, "random real images", of_set, number)
+                drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, draw_seed)
+                identity = f"random {proxy.ipc} {draw_seed} of {dataset.fingerprint}"
+                draw = task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels)
+            for kind, net in enumerate(nets):
+                add(kind, net, of_set, number, task, own_seed)
+                if draw is not None:
+                    add(kind, net, None, of_set + proxy.num_sets * number, draw, own_seed)
+
+    def count(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total, "")
+
+    rows = Coordinator(crew, ledger).finish(list(jobs.values()), count)
+    found = {key: own for key, (own,) in zip(jobs, rows, strict=True)}
+
+    def of(kind: int, of_set: int | None) -> tuple[Evaluation, ...]:
+        return tuple(row for (own, which, _), row in found.items() if (own, which) == (kind, of_set))
+
     return [
         Comparison(
-            Row(proxy.method, net, tuple(tuple(own) for own in on_set[kind])),
-            Row("random real", net, (tuple(on_random[kind]),)) if baseline else None,
+            Row(proxy.method, net, tuple(of(kind, of_set) for of_set in range(proxy.num_sets))),
+            Row("random real", net, (of(kind, None),)) if baseline else None,
         )
         for kind, net in enumerate(nets)
     ]
-
-
-def _identity(images: torch.Tensor) -> torch.Tensor:
-    return images

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ class RunSettings:
     truth: str | None  # a CSV table instead of training
     notes: list[str]  # what the run leaves out
     commands: list[str]
+    space_lines: list[str] = field(default_factory=list)  # the space for people, to say what was changed
+    storage: str | None = None  # a database instead of files, without its password
 
 
 def save_settings(run: Path, settings: RunSettings, proxy: Path) -> None:
@@ -67,6 +71,18 @@ def load_settings(run: Path) -> RunSettings:
         return RunSettings(**values)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise NasproxyError(f"'{path}' cannot be read ({error}): start a new run.") from None
+
+
+def fork(run: Path) -> Path:
+    """A new run folder beside ``run``, with a copy of its table of evaluations, so that nothing is trained again."""
+    number = 2
+    while (target := run.with_name(f"{run.name}-{number}")).exists():
+        number += 1
+    target.mkdir(parents=True)
+    if (run / LEDGER_FILE).exists():
+        with closing(sqlite3.connect(run / LEDGER_FILE)) as old, closing(sqlite3.connect(target / LEDGER_FILE)) as new:
+            old.backup(new)
+    return target
 
 
 def newest_run(folder: Path) -> Path:

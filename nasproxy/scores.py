@@ -8,13 +8,13 @@ better for all of them, so that a correlation's sign means what it says.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.config import FULL_RECIPE, Recipe, ValidateConfig, augmentation_for
-from nasproxy.datasets import Dataset, LabeledImages
+from nasproxy.datasets import Dataset, LabeledImages, normalize
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask, task_setting
 from nasproxy.proxyset import ProxySet
@@ -44,37 +44,26 @@ def check_fit(proxy: ProxySet, dataset: Dataset) -> None:
         )
 
 
-def _identity(images: Tensor) -> Tensor:
-    return images
+def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
+    """A split of ``dataset`` to train or measure on: uint8, normalised batch by batch."""
+    return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
 
 
-def on_device(dataset: Dataset, data: LabeledImages, device: torch.device) -> TrainingImages:
-    """A split as uint8, on a CUDA device when it takes less than a quarter of the free memory; normalised by batch."""
-    images, labels = data.images, data.labels
-    if device.type == "cuda" and images.numel() < torch.cuda.mem_get_info(device)[0] // 4:
-        images, labels = images.to(device), labels.to(device)
-    return TrainingImages(images, labels, lambda batch: dataset.normalize(batch.to(device)))
-
-
-def proxy_task(
-    proxy: ProxySet, held_out: TrainingImages, recipe: Recipe, dataset: Dataset, device: torch.device
-) -> TrainingTask:
-    """The score "proxy": train on the proxy set by its recipe."""
-    images, labels = proxy.training_images(0)
+def proxy_task(proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None) -> TrainingTask:
+    """The score "proxy": train on the proxy set by its recipe (or by ``recipe``), measure on the validation split."""
+    recipe = recipe or proxy.recipe
     return TrainingTask(
         score="proxy",
         label=f"Proxy set ({proxy.method.replace('_', ' ')}, {proxy.ipc} per class)",
-        train=TrainingImages(images.to(device), labels.to(device), _identity),
-        held_out=held_out,
+        train=TrainingImages(*proxy.training_images(0)),
+        held_out=real_images(dataset, dataset.val),
         recipe=recipe,
         num_classes=dataset.num_classes,
         setting=task_setting(proxy.content_id, recipe, f"val of {dataset.fingerprint}"),
     )
 
 
-def random_subset_task(
-    proxy: ProxySet, held_out: TrainingImages, recipe: Recipe, dataset: Dataset, device: torch.device
-) -> TrainingTask:
+def random_subset_task(proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None) -> TrainingTask:
     """The score "random_subset": as many random training images per class as the proxy has, same recipe.
 
     The draw differs from that of a ``random`` proxy with the same seed.
@@ -82,13 +71,14 @@ def random_subset_task(
     Raises:
         NasproxyError: when a class has fewer images than the proxy.
     """
+    recipe = recipe or proxy.recipe
     seed = derive_seed(int(proxy.provenance["config"]["seed"]), "random-subset baseline")
     drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, seed)
     return TrainingTask(
         score="random_subset",
         label=f"Random real images ({proxy.ipc} per class)",
-        train=TrainingImages(dataset.normalize(drawn.images.to(device)), drawn.labels.to(device), _identity),
-        held_out=held_out,
+        train=TrainingImages(dataset.normalize(drawn.images), drawn.labels),
+        held_out=real_images(dataset, dataset.val),
         recipe=recipe,
         num_classes=dataset.num_classes,
         setting=task_setting(
@@ -102,7 +92,7 @@ def full_recipe(dataset: Dataset, epochs: int) -> Recipe:
     return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation_for(FULL_RECIPE.augmentation, dataset.flip))
 
 
-def full_task(dataset: Dataset, config: ValidateConfig, device: torch.device, *, split: str = "val") -> TrainingTask:
+def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -> TrainingTask:
     """The truth: training on ``config.images`` training images (None: all), measured on ``split``, "val" or "test".
 
     Fewer images than all are a fixed random draw, the same for every candidate.
@@ -120,8 +110,8 @@ def full_task(dataset: Dataset, config: ValidateConfig, device: torch.device, *,
     return TrainingTask(
         score="full" if split == "val" else "test",
         label="Full training",
-        train=on_device(dataset, train, device),
-        held_out=on_device(dataset, held_out, device),
+        train=real_images(dataset, train),
+        held_out=real_images(dataset, held_out),
         recipe=recipe,
         num_classes=dataset.num_classes,
         setting=task_setting(f"{description} of {dataset.fingerprint}", recipe, f"{split} of {dataset.fingerprint}"),

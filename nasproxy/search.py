@@ -1,36 +1,37 @@
 """The search: an Optuna study over a space, every candidate trained on the proxy set, nothing trained twice.
 
-The study lives in SQLite in the run's folder and can be opened with optuna-dashboard. What ends a process at any moment
-loses no finished trial: trainings are rows of the ledger before the study hears of them, and a trial that was left
-running is closed and asked again. The sampler's random stream is derived from the seed and the number of finished
-trials, so an interrupted search proposes what an uninterrupted one would have.
+The study lives in SQLite in the run's folder, or in a PostgreSQL database that many hosts share, and can be opened with
+optuna-dashboard. What ends a process at any moment loses nothing: a trial is written at once, complete with its
+parameters; trainings are rows of the ledger before the study hears of them; a trial that was left running is trained by
+whoever comes next. What is proposed does not depend on any of this: see proposals.py.
 """
 
 from __future__ import annotations
 
-import warnings
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
-import torch
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
-from nasproxy.config import SearchConfig
-from nasproxy.errors import NasproxyError, unknown
-from nasproxy.evaluations import Ledger, MeanScore, TrainingTask, evaluate_candidate, mean_score
-from nasproxy.randomness import derive_seed
+from nasproxy.config import SearchConfig, config_hash
+from nasproxy.coordinator import Coordinator
+from nasproxy.errors import NasproxyError
+from nasproxy.evaluations import MeanScore, TrainingTask, mean_score
+from nasproxy.ledger import Ledger
+from nasproxy.proposals import MAX_WALK, Proposer, SpaceExhausted
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
-
-if TYPE_CHECKING:
-    import optuna
+from nasproxy.workers import Crew, Job
 
 STUDY_FILE = "study.sqlite"
-
-# A sampler that keeps proposing known candidates is helped out by a random new one after this many proposals.
-MAX_REPEATS = 20
+OWNER_FILE = ".owner"
+FORMAT = 2  # of a study
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``ranking``, best first: by held-out accuracy, the loss breaking ties. ``history``: accuracies as they came."""
+    """``ranking``, best first: by held-out accuracy, the loss breaking ties. ``history``: accuracies as proposed."""
 
     ranking: tuple[Ranked, ...]
     failed: tuple[Ranked, ...]
@@ -52,113 +53,118 @@ class SearchResult:
 
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
-    """Holds the run folder: a second process is refused, a dead one's lock is void."""
+    """Holds the run folder: a second process is refused, and told which is the first; a dead one's lock is void.
+
+    Raises:
+        NasproxyError: naming the process that holds it.
+    """
     from filelock import FileLock, Timeout
 
     run.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run / ".lock")
+    owner = run / OWNER_FILE
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        who = owner.read_text().strip() if owner.exists() else ""
         raise NasproxyError(
-            f"The run '{run}' is in use by another nasproxy process: wait for it, end it, or choose another --out."
+            f"The run '{run}' is in use by another nasproxy process{f' ({who})' if who else ''}: wait for it, end it, "
+            "or choose another --out."
         ) from None
     try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         lock.release()
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The Optuna sampler called ``name`` (see ``SAMPLERS`` in config.py), drawing from ``seed``."""
-    from optuna import samplers
+def default_pending(workers: int, trials: int) -> int:
+    """Candidates at work at once: enough that one slow candidate leaves other workers something to do.
 
-    class BruteForce(samplers.BruteForceSampler):
-        def after_trial(self, *arguments: object, **named: object) -> None:
-            """Optuna ends ``optimize`` here when the space is exhausted; under ask and tell the loop below knows."""
-
-    seed = seed % 2**32
-    table: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: samplers.TPESampler(seed=seed),
-        "random": lambda: samplers.RandomSampler(seed=seed),
-        "nsga2": lambda: samplers.NSGAIISampler(seed=seed),
-        "gp": lambda: samplers.GPSampler(seed=seed, deterministic_objective=True),
-        "brute-force": lambda: BruteForce(seed=seed),
-    }
-    if name not in table:
-        raise unknown("sampler", name, table)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna marks some samplers experimental; the choice is the user's
-        return table[name]()
-
-
-def _open_study(run: Path, space: SearchSpace, task: TrainingTask, config: SearchConfig) -> optuna.Study:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    identity = {"space": space.hash, "task": task.setting, "sampler": config.sampler, "seeds": config.seeds}
-    study = optuna.create_study(
-        storage=f"sqlite:///{run / STUDY_FILE}", study_name=space.name, direction="maximize", load_if_exists=True
-    )
-    known = study.user_attrs.get("identity")
-    if known is None:
-        study.set_user_attr("identity", identity)
-    elif known != identity:
-        changed = ", ".join(name for name in identity if known.get(name) != identity[name])
-        raise NasproxyError(
-            f"The run '{run}' was started with another {changed}: its trials cannot be mixed. Choose another --out."
-        )
-    return study
-
-
-def _close_left_running(study: optuna.Study, space: SearchSpace) -> None:
-    """Trials of a process that is gone stay RUNNING for ever: close them and ask for the same parameters again.
-
-    One that had only some of its parameters is not asked again: the sampler, seeded alike, proposes it anew, but would
-    fill up a part from the beginning of its stream.
+    A fifth of the trials, but 4 to 16, so that proposals are the same with one worker or with four; more only when
+    there are more workers.
     """
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        try:
-            space.candidate(trial.params)
-        except NasproxyError:
-            continue
-        study.enqueue_trial(trial.params)
+    return max(workers, 4, min(16, trials // 5))
 
 
-def _answered(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that the loop told the study an answer for. A failed one has a reason; without, its process died."""
-    from optuna.trial import TrialState
+class _Study:
+    """The Optuna study of one search: its trials by number."""
 
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-    return [trial for trial in trials if trial.state != TrialState.FAIL or "reason" in trial.user_attrs]
+    def __init__(
+        self,
+        run: Path,
+        space: SearchSpace,
+        task: TrainingTask,
+        config: SearchConfig,
+        ledger: Ledger,
+        *,
+        workers: int = 1,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        identity: dict[str, Any] = {
+            "format": FORMAT,
+            "space": space.hash,
+            "task": task.setting,
+            "sampler": config.sampler,
+            "seeds": config.seeds,
+            "seed": config.seed,
+        }
+        self.ledger = ledger
+        if ledger.local:
+            name, url = space.name, f"sqlite:///{run / STUDY_FILE}"
+        else:
+            name, url = f"{space.name}-{config_hash(identity)[:12]}", ledger.url
+        self.name = name
+        with ledger.exclusive(f"study {name}"):  # Optuna's schema, too, is written by one process
+            self._study = ledger.patiently(
+                lambda: optuna.create_study(
+                    storage=optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True}),
+                    study_name=name,
+                    direction="maximize",
+                    load_if_exists=True,
+                    sampler=optuna.samplers.RandomSampler(),  # asked nothing: see proposals.py
+                )
+            )
+            known = self._study.user_attrs
+            if "identity" not in known:
+                pending = config.pending or default_pending(workers, config.trials)
+                for key, value in {"pending": pending, "identity": identity}.items():  # with the last it has begun
+                    ledger.patiently(partial(self._study.set_user_attr, key, value))
+                known = self._study.user_attrs
+        changed = [key for key in identity if known["identity"].get(key) != identity[key]]
+        if changed:
+            raise NasproxyError(
+                f"The run '{run}' was started with another {', '.join(changed)}: its trials cannot be mixed. "
+                "Choose another --out, or --fork this one."
+            )
+        self.pending = int(known["pending"])
+        if config.pending not in (None, self.pending):
+            raise NasproxyError(
+                f"The run '{run}' was started with --pending {self.pending}, on which its proposals depend, but got "
+                f"{config.pending}: leave it out, or choose another --out."
+            )
 
+    def trials(self) -> list[FrozenTrial]:
+        """All of them, by number."""
+        trials = self.ledger.patiently(lambda: self._study.get_trials(deepcopy=False))
+        for trial in trials:
+            if "candidate" not in trial.user_attrs:
+                raise NasproxyError(
+                    f"Trial {trial.number} of the study '{self.name}' was not written by nasproxy, and what is "
+                    "proposed depends on all trials: start a new run."
+                )
+        return trials
 
-@dataclass(frozen=True)
-class _Position:
-    """Where a study stands, from its trials alone, so that a resumed search goes on as if it had not stopped.
+    def add(self, trial: FrozenTrial, number: int) -> None:
+        def write() -> None:
+            if len(self._study.get_trials(deepcopy=False)) == number:  # else a lost connection hid that it was written
+                self._study.add_trial(trial)
 
-    ``answers``: every trained candidate's mean accuracy, None for one that failed. ``repeats``: proposals since the
-    last new candidate.
-    """
+        self.ledger.patiently(write)
 
-    answers: dict[str, float | None]
-    num_answered: int
-    repeats: int
-
-
-def _position(study: optuna.Study) -> _Position:
-    answers: dict[str, float | None] = {}
-    repeats = 0
-    trials = _answered(study)
-    for trial in trials:
-        identity = trial.user_attrs.get("candidate")
-        repeats = repeats + 1 if identity is None or identity in answers else 0
-        if identity is not None:
-            answers[identity] = trial.value
-    return _Position(answers, len(trials), repeats)
+    def tell(self, number: int, accuracy: float | None) -> None:
+        state = TrialState.FAIL if accuracy is None else TrialState.COMPLETE
+        self.ledger.patiently(lambda: self._study.tell(number, accuracy, state=state, skip_if_finished=True))
 
 
 def run_search(
@@ -169,64 +175,80 @@ def run_search(
     inspection: SpaceInspection,
     run: Path,
     ledger: Ledger,
-    device: torch.device,
+    crew: Crew,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> SearchResult:
     """Evaluates ``config.trials`` distinct candidates in total, or all valid ones of a smaller space.
 
     Candidates that ``inspection`` found impossible are told to the study as pruned and not counted. Call it again with
-    the same arguments to resume, or with more trials to go on.
+    the same arguments to resume, or with more trials to go on; or on several hosts at once, with ledgers in one
+    database: every candidate is trained by one of them.
 
     Raises:
-        NasproxyError: when the run folder holds a study of another space, proxy set or sampler.
+        NasproxyError: when the run folder holds a study of another space, proxy set or sampler, or when
+            ``brute-force`` is asked for a space that is not finite.
     """
-    from optuna.trial import TrialState
-
-    study = _open_study(run, space, task, config)
-    _close_left_running(study, space)
-    total = config.trials if inspection.num_valid is None else min(config.trials, inspection.num_valid)
-    while True:
-        position = _position(study)
-        if progress is not None:
-            best = max((value for value in position.answers.values() if value is not None), default=None)
-            note = f"best {100 * best:.1f} %" if best is not None else ""
-            progress(min(len(position.answers), total), total, note)
-        if len(position.answers) >= total:
-            break
-        study.sampler = make_sampler(config.sampler, derive_seed(config.seed, "sampler", position.num_answered))
-        if position.repeats >= MAX_REPEATS:
-            rng = np.random.default_rng(derive_seed(config.seed, "unseen", position.num_answered))
-            study.enqueue_trial(dict(_unseen(inspection, position.answers, rng).params), skip_if_exists=True)
-        trial = study.ask()
-        candidate = space.suggest(trial)
-        reason = inspection.reason(candidate)
-        if reason is not None:
-            trial.set_user_attr("reason", reason)
-            study.tell(trial, state=TrialState.PRUNED)
-            continue
-        score = mean_score(
-            [
-                evaluate_candidate(task, space, candidate, seed, ledger=ledger, device=device)
-                for seed in range(config.seeds)
-            ]
+    size = space.size()
+    if config.sampler == "brute-force" and (size is None or size > MAX_WALK):
+        raise NasproxyError(
+            f"--sampler brute-force needs a space of at most {MAX_WALK:,} candidates, but '{space.name}' has "
+            f"{'infinitely many' if size is None else f'{size:,}'}: give its ranges steps, or use another sampler."
         )
-        trial.set_user_attr("candidate", candidate.id)
-        trial.set_user_attr("seconds", round(score.seconds, 3))
-        if score.accuracy is None:
-            trial.set_user_attr("reason", score.failure)
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            trial.set_user_attr("loss", score.loss)
-            study.tell(trial, score.accuracy)
-    return search_result(space, task, config, run=run, ledger=ledger)
+    study = _Study(run, space, task, config, ledger, workers=crew.size)
+    coordinator = Coordinator(crew, ledger)
+    proposer = Proposer(space, inspection, sampler=config.sampler, seed=config.seed, pending=study.pending)
+    total = config.trials if inspection.num_valid is None else min(config.trials, inspection.num_valid)
+    exhausted = False
 
+    def job_of(trial: FrozenTrial) -> Job:
+        candidate = space.candidate(trial.params)
+        return Job(task, space, candidate.id, candidate.params, tuple(range(config.seeds)))
 
-def _unseen(inspection: SpaceInspection, answers: dict[str, float | None], rng: np.random.Generator) -> Candidate:
-    """A valid candidate, uniform among those without an answer."""
+    def wanted(trials: list[FrozenTrial]) -> Iterator[Job]:
+        nonlocal exhausted
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                yield job_of(trial)
+        while not exhausted:
+            with ledger.exclusive(f"propose {study.name}"):
+                trials = study.trials()
+                proposer.catch_up(trials)
+                if len(proposer.known) >= total:
+                    return
+                try:
+                    proposal = proposer.propose(trials)
+                except SpaceExhausted:
+                    exhausted = True
+                    return
+                if proposal is None:
+                    return
+                study.add(proposal, len(trials))
+            if proposal.state == TrialState.RUNNING:
+                yield job_of(proposal)
+
     while True:
-        candidate = inspection.sample(rng)
-        if candidate.id not in answers:
-            return candidate
+        trials = study.trials()
+        answers: dict[str, float | None] = {}
+        running = 0
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                rows = coordinator.evaluations(job_of(trial))
+                if rows is None:
+                    running += 1
+                    continue
+                accuracy = mean_score(rows).accuracy
+                study.tell(trial.number, accuracy)
+                answers[trial.user_attrs["candidate"]] = accuracy
+            elif trial.state != TrialState.PRUNED:
+                answers[trial.user_attrs["candidate"]] = trial.value
+        if progress is not None:
+            best = max((value for value in answers.values() if value is not None), default=None)
+            note = f"best {100 * best:.1f} %" if best is not None else ""
+            progress(min(len(answers), total), total, note)
+        if not running and (len(answers) >= total or exhausted):
+            break
+        coordinator.step(wanted(trials))
+    return search_result(space, task, config, run=run, ledger=ledger)
 
 
 def search_result(
@@ -235,9 +257,9 @@ def search_result(
     """What the study of ``run`` has found so far; trains nothing."""
     ranked: dict[str, Ranked] = {}
     history: list[tuple[int, float]] = []
-    for trial in _answered(_open_study(run, space, task, config)):
-        identity = trial.user_attrs.get("candidate")
-        if identity is None or identity in ranked:
+    for trial in _Study(run, space, task, config, ledger).trials():
+        identity = trial.user_attrs["candidate"]
+        if trial.state not in (TrialState.COMPLETE, TrialState.FAIL) or identity in ranked:
             continue
         rows = [ledger.get(identity, task.score, task.setting, seed) for seed in range(config.seeds)]
         score = mean_score([row for row in rows if row is not None])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasproxy.augment import apply_augmentation, sample_augmentation
+from nasproxy.chunks import activation_bytes, couples_images, even_parts, room
 from nasproxy.config import Recipe
 from nasproxy.networks import seeded
 from nasproxy.randomness import derive_seed, generator
@@ -39,12 +40,24 @@ class Fit:
 class TrainingImages:
     """What a net trains on: ``images`` ``(n, c, h, w)``, ``labels`` ``(n,)`` or ``(n, C)``.
 
-    ``prepare`` turns a batch of ``images`` into normalised floats on the device: full data stay uint8 until then.
+    ``prepare`` turns a batch of ``images`` into normalised floats, on the batch's device: full data stay uint8 until
+    then. None: they are normalised floats already.
     """
 
     images: Tensor
     labels: Tensor
-    prepare: Callable[[Tensor], Tensor]
+    prepare: Callable[[Tensor], Tensor] | None = None
+
+    def batch(self, index: Tensor | slice, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Images and labels at ``index``, prepared, on ``device``."""
+        images = self.images[index].to(device)
+        return images if self.prepare is None else self.prepare(images), self.labels[index].to(device)
+
+    def on(self, device: torch.device) -> TrainingImages:
+        """The same, on a CUDA ``device`` when it takes less than a quarter of the free memory there."""
+        if device.type != "cuda" or self.images.nbytes >= torch.cuda.mem_get_info(device)[0] // 4:
+            return self
+        return TrainingImages(self.images.to(device), self.labels.to(device), self.prepare)
 
 
 def num_updates(recipe: Recipe, num_images: int) -> int:
@@ -71,12 +84,17 @@ def fit(
     *,
     seed: int,
     device: torch.device,
+    per_pass: int | None = None,
     on_update: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Trains ``net`` (on ``device``) in place by ``recipe``; returns the last batch's loss, still on the device.
 
     The order of images, the augmentation and dropout depend on ``seed`` alone, so every candidate sees the same
     batches. ``on_update(done, total)`` is called after each update. The global generators are left as they were.
+
+    Args:
+        per_pass: images that go through the net at once, for a net that treats them one by one; the gradients of a
+            batch's parts are summed, which changes their rounding. None: whole batches.
     """
     n = len(data.images)
     batch = min(recipe.batch_size, n)
@@ -102,37 +120,59 @@ def fit(
             else:
                 order = torch.arange(n, device=data.images.device)
             for index in order.split(batch):
-                images = data.prepare(data.images[index])
+                images, labels = data.batch(index, device)
                 images = apply_augmentation(
                     images, sample_augmentation(recipe.augmentation, images.shape, augment_stream)
-                )
-                loss = functional.cross_entropy(
-                    net(images), data.labels[index].to(device), label_smoothing=recipe.label_smoothing
                 )
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(recipe, step, total)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss = torch.zeros((), device=device)
+                parts = even_parts(len(images), per_pass or len(images))
+                for some, answers in zip(images.split(parts), labels.split(parts), strict=True):
+                    part = functional.cross_entropy(
+                        net(some), answers, label_smoothing=recipe.label_smoothing, reduction="sum"
+                    )
+                    part = part / len(images)
+                    part.backward()
+                    loss += part.detach()
                 optimizer.step()
                 step += 1
                 if on_update is not None:
                     on_update(step, total)
-    return loss.detach()
+    return loss
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, data: TrainingImages, device: torch.device) -> tuple[float, float]:
-    """``(accuracy, loss)`` of ``net`` in evaluation mode: accuracy in [0, 1], loss the mean cross-entropy."""
+def evaluate(
+    net: nn.Module, data: TrainingImages, device: torch.device, *, per_pass: int = EVALUATION_BATCH
+) -> tuple[float, float]:
+    """``(accuracy, loss)`` of ``net`` in evaluation mode: accuracy in [0, 1], loss the mean cross-entropy.
+
+    ``per_pass`` images go through the net at once.
+    """
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    for start in range(0, len(data.images), EVALUATION_BATCH):
-        labels = data.labels[start : start + EVALUATION_BATCH].to(device)
-        logits = net(data.prepare(data.images[start : start + EVALUATION_BATCH]))
+    for start in range(0, len(data.images), per_pass):
+        images, labels = data.batch(slice(start, start + per_pass), device)
+        logits = net(images)
         correct += (logits.argmax(1) == labels).sum()
         loss += functional.cross_entropy(logits, labels, reduction="sum").double()
     n = len(data.images)
     return correct.item() / n, loss.item() / n
+
+
+# How the failure of a training begins that ran out of memory.
+OUT_OF_MEMORY = "out of memory"
+
+
+def images_per_pass(net: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> int | None:
+    """Images that train fastest at once: as many as the CPU's cache holds; None, all, on a GPU or for batch norms."""
+    if device.type != "cpu" or couples_images(net, input_shape):
+        return None
+    with torch.random.fork_rng(devices=[]):  # dropout draws
+        return max(1, room(device) // activation_bytes(net, input_shape))
 
 
 def train_candidate(
@@ -148,23 +188,39 @@ def train_candidate(
     """Builds, trains and measures one net with one seed; what goes wrong comes back as ``Fit.failure``.
 
     Failures are a net that cannot be built or run (any RuntimeError or ValueError of torch, out of memory included)
-    and a loss that is not finite. Anything else is a bug and is raised.
+    and a loss that is not finite. Anything else is a bug and is raised. A net that treats images one by one and runs
+    out of memory starts again with fewer images per pass.
     """
     start = time.perf_counter()
+    shape = train.images.shape[1], train.images.shape[2], train.images.shape[3]
 
     def failed(reason: str) -> Fit:
         return Fit(None, None, time.perf_counter() - start, reason)
 
-    try:
+    def measured() -> Fit:
         net = seeded(build, derive_seed(seed, "init")).to(device)
-        last = fit(net, train, recipe, seed=seed, device=device, on_update=on_update)
+        per_pass = images_per_pass(net, shape, device) if fewer is None else fewer
+        last = fit(net, train, recipe, seed=seed, device=device, per_pass=per_pass, on_update=on_update)
         if not math.isfinite(last.item()):
             return failed(f"diverged: the training loss became {last.item()}")
-        accuracy, loss = evaluate(net, held_out, device)
+        accuracy, loss = evaluate(net, held_out, device, per_pass=min(per_pass or EVALUATION_BATCH, EVALUATION_BATCH))
+        if not math.isfinite(loss):
+            return failed(f"diverged: the held-out loss became {loss}")
+        return Fit(accuracy, loss, time.perf_counter() - start)
+
+    fewer: int | None = None
+    try:
+        while True:
+            try:
+                return measured()
+            except torch.OutOfMemoryError as error:
+                reason = f"{OUT_OF_MEMORY}: {str(error).splitlines()[0]}"
+            fewer = (fewer or min(recipe.batch_size, len(train.images))) // 2
+            if fewer < 1 or couples_images(seeded(build, 0), shape):
+                return failed(reason)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     except torch.OutOfMemoryError as error:
-        return failed(f"out of memory: {str(error).splitlines()[0]}")
+        return failed(f"{OUT_OF_MEMORY}: {str(error).splitlines()[0]}")
     except (RuntimeError, ValueError) as error:
         return failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}")
-    if not math.isfinite(loss):
-        return failed(f"diverged: the held-out loss became {loss}")
-    return Fit(accuracy, loss, time.perf_counter() - start)

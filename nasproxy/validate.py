@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from nasproxy.config import SearchConfig, ValidateConfig
+from nasproxy.coordinator import Coordinator
 from nasproxy.correlation import Estimate, lexicographic_ranks, paired_difference, rank_agreement
 from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, hardware, versions
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import Ledger, MeanScore, TrainingTask, evaluate_candidate, mean_score
+from nasproxy.evaluations import MeanScore, TrainingTask, mean_score
 from nasproxy.figures import class_strips
+from nasproxy.ledger import Ledger
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
 from nasproxy.report import CandidateRow, ClassPicture, CorrelationReport, Cost, Failure, ScoreSummary
@@ -29,6 +31,7 @@ from nasproxy.scores import full_task, random_subset_task
 from nasproxy.search import SearchResult
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
 from nasproxy.train import num_updates
+from nasproxy.workers import Crew, Job
 
 # Tries per wanted candidate when a space is too large to enumerate; far more than a space with any valid share needs.
 MAX_DRAWS = 1_000
@@ -126,6 +129,7 @@ def validate(
     config: ValidateConfig,
     inspection: SpaceInspection,
     ledger: Ledger,
+    crew: Crew,
     choice: DeviceChoice,
     truth: Truth | None = None,
     notes: tuple[str, ...] = (),
@@ -136,10 +140,10 @@ def validate(
 
     Args:
         task: the score "proxy", as the search used it.
+        choice: the device that ``crew`` trains on, for the record.
         truth: full accuracies from a table; nothing is then trained on the full data, and the sample and the top are
             drawn from the table's candidates.
     """
-    device = choice.device
     sample = uniform_sample(
         inspection, config.sample, config.seed, among=lambda c: truth is None or c.id in truth.accuracy
     )
@@ -147,37 +151,34 @@ def validate(
     notes_list = list(notes)
     trained: dict[str, TrainingTask] = {"proxy": task}
     try:
-        trained["random_subset"] = random_subset_task(proxy, task.held_out, task.recipe, dataset, device)
+        trained["random_subset"] = random_subset_task(proxy, dataset, task.recipe)
     except NasproxyError as error:
         notes_list.append(f"No random subset of equal size: {error}")
-    full = full_task(dataset, config, device) if truth is None else None
-    test = full_task(dataset, config, device, split="test") if truth is None else None
+    full = full_task(dataset, config) if truth is None else None
+    test = full_task(dataset, config, split="test") if truth is None else None
 
     # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
-    jobs = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
-    total = len(jobs) + (test is not None and bool(top))  # the pick is trained once more for its test accuracy
-    measured: list[_Measured] = []
-    for done, (candidate, group) in enumerate(jobs):
-        if progress is not None:
-            progress(done, total, candidate.label)
-        scores: dict[str, MeanScore] = {}
-        for name, score_task in trained.items():
-            if group == "top" and name != "proxy":
-                continue
-            scores[name] = mean_score(
-                [
-                    evaluate_candidate(score_task, space, candidate, seed, ledger=ledger, device=device)
-                    for seed in range(search_config.seeds)
-                ]
-            )
+    chosen = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
+    jobs: dict[tuple[int, str], Job] = {}
+    for place, (candidate, group) in enumerate(chosen):
+        tasks = dict(trained) if group == "sample" else {"proxy": task}
         if full is not None:
-            scores["full"] = mean_score(
-                [
-                    evaluate_candidate(full, space, candidate, seed, ledger=ledger, device=device)
-                    for seed in range(config.seeds)
-                ]
-            )
-        elif truth is not None:
+            tasks["full"] = full
+        for name, own in tasks.items():
+            seeds = config.seeds if name == "full" else search_config.seeds
+            jobs[place, name] = Job(own, space, candidate.id, candidate.params, tuple(range(seeds)))
+    coordinator = Coordinator(crew, ledger)
+    total = len(jobs) + (test is not None and bool(top))  # the pick is trained once more for its test accuracy
+
+    def trained_so_far(done: int, _: int) -> None:
+        if progress is not None:
+            progress(done, total, "")
+
+    found = dict(zip(jobs, map(mean_score, coordinator.finish(list(jobs.values()), trained_so_far)), strict=True))
+    measured: list[_Measured] = []
+    for place, (candidate, group) in enumerate(chosen):
+        scores = {name: score for (own, name), score in found.items() if own == place}
+        if truth is not None:
             scores["full"] = MeanScore(truth.accuracy[candidate.id], None, None, 0.0, 1, None)
         measured.append(_Measured(candidate, group, scores))
     complete = [
@@ -198,13 +199,8 @@ def validate(
     if pick is not None and test is not None and pick.truth is not None:
         if progress is not None:
             progress(len(jobs), total, "test accuracy of the pick")
-        picked = next(one.candidate for one in measured if one.candidate.id == pick.id)
-        pick_test = mean_score(
-            [
-                evaluate_candidate(test, space, picked, seed, ledger=ledger, device=device)
-                for seed in range(config.seeds)
-            ]
-        )
+        job = Job(test, space, pick.id, pick.params, tuple(range(config.seeds)))
+        pick_test = mean_score(coordinator.finish([job])[0])
     if progress is not None:
         progress(total, total, "")
     pictures, pictures_note = _pictures(proxy)

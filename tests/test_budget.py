@@ -7,7 +7,7 @@ from nasproxy.budget import budget_config, duration, plan_build, plan_search
 from nasproxy.condense.estimate import Estimate
 from nasproxy.config import BUDGETS
 from nasproxy.errors import NasproxyError
-from nasproxy.scores import on_device, proxy_task
+from nasproxy.scores import proxy_task
 from nasproxy.spaces import inspect_space, load_space
 
 CPU = torch.device("cpu")
@@ -73,7 +73,7 @@ def parts():
     space = load_space("convnet_small")
     inspection = inspect_space(space, dataset.input_shape, dataset.num_classes)
     proxy = toy_proxy(dataset)
-    task = proxy_task(proxy, on_device(dataset, dataset.val, CPU), proxy.recipe, dataset, CPU)
+    task = proxy_task(proxy, dataset)
     return space, inspection, dataset, task
 
 

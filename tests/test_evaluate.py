@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from toy import toy_dataset, toy_proxy
 
-from nasproxy import evaluations
+from nasproxy import workers
 from nasproxy.commands.evaluate import lines
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import (
@@ -19,8 +19,10 @@ from nasproxy.evaluate import (
     own_net,
     parse_net,
 )
-from nasproxy.evaluations import Evaluation, Ledger
+from nasproxy.evaluations import Evaluation
+from nasproxy.ledger import Ledger
 from nasproxy.networks import num_params, seeded
+from nasproxy.workers import Inline
 
 CPU = torch.device("cpu")
 TINY = NetSpec("convnet", (("width", 4), ("depth", 1)))
@@ -34,7 +36,8 @@ def run(path, proxy=None, dataset=None, **options):
     dataset = dataset or toy_dataset()
     proxy = proxy or toy_proxy(dataset)
     ledger = Ledger(path / "evaluations.sqlite")
-    settings = {"num_nets": 2, "recipe": proxy.recipe, "baseline": True, "seed": 0, "ledger": ledger, "device": CPU}
+    settings = {"num_nets": 2, "recipe": proxy.recipe, "baseline": True, "seed": 0, "ledger": ledger}
+    settings["crew"] = Inline(CPU)
     try:
         return evaluate_proxy(proxy, dataset, options.pop("nets", [TINY]), **(settings | options))
     finally:
@@ -148,7 +151,7 @@ def test_failures_are_named_and_left_out():
 
 def test_every_training_is_done_once_and_the_same_again(tmp_path, monkeypatch):
     first = run(tmp_path)
-    monkeypatch.setattr(evaluations, "train_candidate", None)
+    monkeypatch.setattr(workers, "train_candidate", None)
     assert run(tmp_path) == first
 
 
@@ -169,7 +172,7 @@ def test_counts_of_sets_nets_and_baseline(tmp_path):
     (found,) = run(tmp_path, proxy, progress=lambda done, total, note: seen.append((done, total)))
     assert [len(own) for own in found.row.sets] == [2, 2, 2]
     assert len(found.baseline.accuracies) == 6
-    assert seen == [(i, 12) for i in range(1, 13)]
+    assert seen == [(i, 12) for i in range(13)]
     assert len({e.seed for own in found.row.sets for e in own}) == 6  # no net is used twice
 
 
@@ -197,6 +200,6 @@ def test_a_proxy_of_other_data_is_refused(tmp_path):
 
 
 def test_a_net_that_does_not_fit_is_refused_before_any_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluations, "train_candidate", None)
+    monkeypatch.setattr(workers, "train_candidate", None)
     with pytest.raises(NasproxyError, match="too small"):
         run(tmp_path, nets=[TINY, NetSpec("vgg11")])

@@ -1,3 +1,4 @@
+import copy
 import os
 import signal
 import subprocess
@@ -12,11 +13,11 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SAMPLERS, SearchConfig
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import Ledger
-from nasproxy.randomness import derive_seed
-from nasproxy.scores import on_device, proxy_task
-from nasproxy.search import make_sampler, run_lock, run_search
+from nasproxy.ledger import Ledger
+from nasproxy.scores import proxy_task
+from nasproxy.search import run_lock, run_search
 from nasproxy.spaces import inspect_space, load_space
+from nasproxy.workers import Inline
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def parts(tmp_path):
     space = load_space(path)
     dataset = toy_dataset()
     proxy = toy_proxy(dataset, epochs=2)
-    task = proxy_task(proxy, on_device(dataset, dataset.val, CPU), proxy.recipe, dataset, CPU)
+    task = proxy_task(proxy, dataset)
     return space, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
 
 
@@ -53,7 +54,7 @@ def search(parts, run, **settings):
             inspection=inspection,
             run=run,
             ledger=ledger,
-            device=CPU,
+            crew=Inline(CPU),
         )
     finally:
         ledger.close()
@@ -115,7 +116,8 @@ def test_seeds_are_averaged(parts, tmp_path):
 
 
 def test_invalid_candidates_are_told_as_pruned_and_not_counted(parts, tmp_path):
-    search(parts, tmp_path / "run", trials=8, sampler="brute-force")
+    result = search(parts, tmp_path / "run", trials=8)
+    assert len(result.ranking) == 8
     trials = study_of(tmp_path / "run").trials
     pruned = [t for t in trials if t.state == optuna.trial.TrialState.PRUNED]
     assert pruned
@@ -123,10 +125,10 @@ def test_invalid_candidates_are_told_as_pruned_and_not_counted(parts, tmp_path):
 
 
 def test_failures_have_reasons_and_are_not_repeated(parts, tmp_path, monkeypatch):
-    import nasproxy.evaluations as evaluations
+    import nasproxy.workers as workers
     from nasproxy.train import Fit
 
-    real, calls = evaluations.train_candidate, []
+    real, calls = workers.train_candidate, []
 
     def failing(build, *arguments, **named):
         calls.append(1)
@@ -134,7 +136,7 @@ def test_failures_have_reasons_and_are_not_repeated(parts, tmp_path, monkeypatch
             return Fit(None, None, 0.1, "diverged: the training loss became nan")
         return real(build, *arguments, **named)
 
-    monkeypatch.setattr(evaluations, "train_candidate", failing)
+    monkeypatch.setattr(workers, "train_candidate", failing)
     result = search(parts, tmp_path / "run", trials=8)
     assert len(calls) == 8
     assert len(result.failed) == 4
@@ -159,20 +161,25 @@ def test_one_process_per_run(tmp_path):
     assert "in use by another nasproxy process" in other.stderr
 
 
-@pytest.mark.parametrize("finished", [1, 4])
-@pytest.mark.parametrize("num_suggested", [0, 1, 2, 3])
-def test_a_trial_left_with_some_of_its_parameters_changes_nothing(parts, tmp_path, finished, num_suggested):
-    """As a process leaves it that is killed while it writes the parameters one by one."""
-    run, space = tmp_path / "run", parts[0]
-    search(parts, run, trials=finished)
-    study = study_of(run)
-    study.sampler = make_sampler("tpe", derive_seed(0, "sampler", len(study.trials)))
-    trial = study.ask()
-    for parameter in space.parameters[:num_suggested]:
-        parameter.suggest(trial)
+def test_a_trial_left_running_is_trained_by_whoever_comes_next(parts, tmp_path):
+    """As a process leaves it that ends between writing a trial and its answer."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    search(parts, whole, trials=6)
+    search(parts, run, trials=3)
+    study, full = study_of(run), study_of(whole).trials
+    running = copy.deepcopy(full[len(study.trials)])
+    running.state, running.values, running.datetime_complete = optuna.trial.TrialState.RUNNING, None, None
+    study.add_trial(running)
     search(parts, run, trials=6)
-    search(parts, tmp_path / "whole", trials=6)
-    assert proposals(run) == proposals(tmp_path / "whole")
+    assert [trial.params for trial in study_of(run).trials] == [trial.params for trial in full]
+    assert all(trial.state.is_finished() for trial in study_of(run).trials)
+
+
+def test_a_trial_that_another_program_added_is_named(parts, tmp_path):
+    search(parts, tmp_path / "run", trials=1)
+    study_of(tmp_path / "run").ask()
+    with pytest.raises(NasproxyError, match="was not written by nasproxy"):
+        search(parts, tmp_path / "run", trials=3)
 
 
 KILLED = """
@@ -189,10 +196,10 @@ path.write_text(t.SPACE)
 space = t.load_space(path)
 dataset = t.toy_dataset()
 proxy = t.toy_proxy(dataset, epochs=2)
-task = t.proxy_task(proxy, t.on_device(dataset, dataset.val, t.CPU), proxy.recipe, dataset, t.CPU)
+task = t.proxy_task(proxy, dataset)
 parts = space, task, t.inspect_space(space, dataset.input_shape, dataset.num_classes)
 print("ready", flush=True)
-import nasproxy.evaluations as e
+import nasproxy.workers as e
 real = e.train_candidate
 def slow(*a, **k):
     import time

@@ -130,6 +130,7 @@ def test_random_spaces_enumerate_their_size_and_sample_inside(tmp_path, data):
     space = load(tmp_path, text)
     found = candidates_of(space)
     assert len(found) == len(set(found)) == space.size()
+    assert [json.dumps(space.at(index).params) for index in range(len(found))] == list(found)
     rng = np.random.default_rng(0)
     for _ in range(20):
         candidate = space.sample(rng)

@@ -6,11 +6,12 @@ from toy import toy_dataset, toy_proxy
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import lexicographic_ranks, spearman
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import Ledger
-from nasproxy.scores import on_device, proxy_task
+from nasproxy.ledger import Ledger
+from nasproxy.scores import proxy_task
 from nasproxy.search import SearchResult, run_search
 from nasproxy.spaces import inspect_space, load_space
 from nasproxy.validate import load_truth, uniform_sample, validate
+from nasproxy.workers import Inline
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ def parts(tmp_path):
     space = load_space(path)
     dataset = toy_dataset()
     proxy = toy_proxy(dataset, epochs=3)
-    task = proxy_task(proxy, on_device(dataset, dataset.val, CPU), proxy.recipe, dataset, CPU)
+    task = proxy_task(proxy, dataset)
     return space, dataset, proxy, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
 
 
@@ -41,7 +42,8 @@ def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
     search_config = SearchConfig(trials=trials)
     ledger = Ledger(folder / "evaluations.sqlite")
     try:
-        result = run_search(space, task, search_config, inspection=inspection, run=folder, ledger=ledger, device=CPU)
+        crew = Inline(CPU)
+        result = run_search(space, task, search_config, inspection=inspection, run=folder, ledger=ledger, crew=crew)
         return validate(
             space,
             proxy,
@@ -52,6 +54,7 @@ def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
             config=ValidateConfig(**({"sample": 6, "top": 2, "epochs": 1, "k": 2} | settings)),
             inspection=inspection,
             ledger=ledger,
+            crew=crew,
             choice=cpu,
             truth=truth,
         )
@@ -118,24 +121,24 @@ def test_proxy_column_ranks_by_accuracy_with_the_loss_breaking_ties(parts, tmp_p
 
 def test_what_is_trained_is_kept(parts, tmp_path, cpu, monkeypatch):
     first = run(parts, tmp_path / "run", cpu)
-    monkeypatch.setattr("nasproxy.evaluations.train_candidate", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("nasproxy.workers.train_candidate", lambda *a, **k: pytest.fail("trained again"))
     again = run(parts, tmp_path / "run", cpu)
     assert again.scores == first.scores
     assert again.candidates == first.candidates
 
 
 def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypatch):
-    import nasproxy.evaluations as evaluations
+    import nasproxy.workers as workers
     from nasproxy.train import Fit
 
-    real = evaluations.train_candidate
+    real = workers.train_candidate
 
     def failing(build, train, *arguments, **named):
         if len(train.images) == 120 and build()[0].out_channels == 4:  # full training of the narrow ones
             return Fit(None, None, 0.1, "diverged: the training loss became nan")
         return real(build, train, *arguments, **named)
 
-    monkeypatch.setattr(evaluations, "train_candidate", failing)
+    monkeypatch.setattr(workers, "train_candidate", failing)
     with torch.random.fork_rng():
         report = run(parts, tmp_path / "run", cpu, sample=12)
     narrow = [row for row in report.candidates if row.params["width"] == 4]
@@ -228,6 +231,7 @@ def test_empty_search_still_validates(parts, tmp_path, cpu):
         config=ValidateConfig(sample=3, top=3, epochs=1),
         inspection=inspection,
         ledger=ledger,
+        crew=Inline(CPU),
         choice=cpu,
     )
     ledger.close()

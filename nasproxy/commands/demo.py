@@ -41,4 +41,7 @@ def demo(out: Path, device: str) -> Path:
         data_dir=None,
         offline=True,
         device=device,
+        workers=None,
+        storage=None,
+        forked=False,
     )

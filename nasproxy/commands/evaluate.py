@@ -6,16 +6,18 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from nasproxy.commands.shared import device_named, load_data, say, source_of
+from nasproxy.commands.shared import device_named, load_data, say, say_workers, source_of
 from nasproxy.condense import recipe_named
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import CROSS, Comparison, Interval, NetSpec, evaluate_proxy, own_net, parse_net
-from nasproxy.evaluations import Ledger
+from nasproxy.ledger import Ledger
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import load_proxy, write_atomically
 from nasproxy.runs import LEDGER_FILE
+from nasproxy.workers import hire
 
 CSV_COLUMNS = ("images", "set", "net", "seed", "accuracy", "loss", "seconds", "failure")
 
@@ -35,6 +37,7 @@ def evaluate(
     data_dir: Path | None,
     offline: bool,
     device: str,
+    workers: int | None,
 ) -> list[Comparison]:
     """``nasproxy evaluate``: fresh nets on each set beside random real images, measured on the test split."""
     if num_nets < 1 or (epochs is not None and epochs < 1):
@@ -55,8 +58,9 @@ def evaluate(
             f"{own_recipe.augmentation}",
         )
         wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if cross else (asked or [own_net(proxy)])
-        ledger = Ledger(path.parent / LEDGER_FILE)
-        with progress_bar("evaluating") as progress:
+        ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
+        with hire(workers, choice.device, tell=partial(say, "worker")) as crew, progress_bar("evaluating") as progress:
+            say_workers(crew)
             found = evaluate_proxy(
                 proxy,
                 data,
@@ -66,7 +70,7 @@ def evaluate(
                 baseline=baseline,
                 seed=seed,
                 ledger=ledger,
-                device=choice.device,
+                crew=crew,
                 progress=progress,
             )
         ledger.close()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nasproxy.budget import duration, omissions, plan_search, search_omissions
-from nasproxy.commands.shared import Source, device_named, load_data, say, say_plan, say_space, source_of
+from nasproxy.commands.shared import Source, device_named, load_data, say, say_plan, say_space, say_workers, source_of
 from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import Ledger, TrainingTask
+from nasproxy.evaluations import TrainingTask
+from nasproxy.ledger import Ledger, database_url, hidden
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
 from nasproxy.report import CorrelationReport, read_report, save_report, three_lines, write_report
@@ -24,14 +28,19 @@ from nasproxy.runs import (
     REPORT_FILE,
     SETTINGS_FILE,
     RunSettings,
+    fork,
     load_settings,
     save_settings,
 )
-from nasproxy.scores import check_fit, on_device, proxy_task
-from nasproxy.search import SearchResult, run_lock, run_search, search_result
+from nasproxy.scores import check_fit, proxy_task
+from nasproxy.search import SearchResult, default_pending, run_lock, run_search, search_result
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
 from nasproxy.validate import Truth, load_truth
 from nasproxy.validate import validate as run_validation
+from nasproxy.workers import Crew, default_size, hire
+
+# Starting workers takes seconds: shorter work is done by this process.
+WORTH_WORKERS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,8 @@ class _Prepared:
     inspection: SpaceInspection
 
     def task(self, epochs: int | None) -> TrainingTask:
-        held_out = on_device(self.dataset, self.dataset.val, self.choice.device)
         recipe = self.proxy.recipe if epochs is None else replace(self.proxy.recipe, epochs=epochs)
-        return proxy_task(self.proxy, held_out, recipe, self.dataset, self.choice.device)
+        return proxy_task(self.proxy, self.dataset, recipe)
 
 
 def _prepare(space_spec: str, proxy_path: Path, source: Source, *, offline: bool, device: str) -> _Prepared:
@@ -78,6 +86,9 @@ def search(
     data_dir: Path | None,
     offline: bool,
     device: str,
+    workers: int | None,
+    storage: str | None,
+    forked: bool,
 ) -> Path:
     """``nasproxy search``: search, validation and report; returns the run folder."""
     SearchConfig(**search_overrides)  # says what is wrong before anything is loaded
@@ -89,10 +100,14 @@ def search(
     prepared = _prepare(space_spec, proxy_path, source, offline=offline, device=device)
     table = None if truth is None else load_truth(truth, prepared.space)
     # As for proxy files: the folder is named after what was asked for; more trials or a larger sample go on in it.
-    asked = {name: search_overrides.get(name) for name in ("sampler", "seeds", "seed", "epochs")}
+    asked = {name: search_overrides.get(name) for name in ("sampler", "seeds", "seed", "epochs", "pending")}
     digest = config_hash(prepared.space.hash, prepared.proxy.content_id, asked, budget)
     run = out or run_folder / f"{prepared.space.name}-{prepared.dataset.name}-{prepared.proxy.method}-{digest[:8]}"
+    if forked:
+        load_settings(run)  # there must be one
+        run = fork(run)
     say("run", str(run))
+    asked_workers, workers = workers, workers or default_size(prepared.choice.device)
     if (run / SETTINGS_FILE).exists():
         known = load_settings(run)
         config = SearchConfig(**(known.search | search_overrides))
@@ -114,6 +129,10 @@ def search(
         )
         say_plan(plan)
         config, validate_config = plan.search, plan.validate
+        if config.pending is None:
+            config = replace(config, pending=default_pending(workers, config.trials))
+        if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
+            workers = 1
     task = prepared.task(config.epochs)
     settings = RunSettings(
         space=str(prepared.space.source),
@@ -124,14 +143,27 @@ def search(
         truth=None if truth is None else str(truth),
         notes=_notes(prepared, config, validate_config, validation=validation and table is None),
         commands=_commands(prepared.proxy, space_spec, config, validate_config, validation=validation, truth=truth),
+        space_lines=prepared.space.describe(),
+        storage=None if storage is None else hidden(database_url(storage)),
     )
-    with run_lock(run):
+    with _at_work(run, storage, workers, prepared.choice) as (ledger, crew):
         save_settings(run, settings, proxy_path)
-        ledger = Ledger(run / LEDGER_FILE)
-        result = _search(prepared, task, config, run, ledger)
-        _validate_and_report(prepared, task, settings, result, run, ledger, table, validation=validation)
-        ledger.close()
+        result = _search(prepared, task, config, run, ledger, crew)
+        _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=validation)
     return run
+
+
+@contextmanager
+def _at_work(run: Path, storage: str | None, workers: int, choice: DeviceChoice) -> Iterator[tuple[Ledger, Crew]]:
+    """The run's table of evaluations and a crew. A run in files is held by one process, one in a database is shared."""
+    with ExitStack() as stack:
+        if storage is None:
+            stack.enter_context(run_lock(run))
+        ledger = Ledger(run / LEDGER_FILE if storage is None else storage, tell=partial(say, "storage"))
+        stack.callback(ledger.close)
+        crew = stack.enter_context(hire(workers, choice.device, tell=partial(say, "worker")))
+        say_workers(crew)
+        yield ledger, crew
 
 
 def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepared: _Prepared) -> None:
@@ -139,16 +171,25 @@ def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepare
     same = {
         "space": known.space_hash == prepared.space.hash,
         "proxy set": load_proxy(run / PROXY_FILE).content_id == prepared.proxy.content_id,
-    } | {name: known.search[name] == getattr(config, name) for name in ("sampler", "seeds", "epochs", "seed")}
+    } | {
+        name: known.search.get(name) == getattr(config, name)
+        for name in ("sampler", "seeds", "epochs", "seed", "pending")
+    }
     changed = [name for name, equal in same.items() if not equal]
     if changed:
+        before, now = known.space_lines, prepared.space.describe()
+        differences = [f"  was: {line}" for line in before if line not in now]
+        differences += [f"  is:  {line}" for line in now if line not in before]
         raise NasproxyError(
             f"The run '{run}' was started with another {' and '.join(changed)}: its trials cannot be mixed. "
-            "Choose another --out."
+            "Choose another --out, or go on in a copy with --fork, which keeps what is trained already."
+            + "".join("\n" + line for line in (differences if not same["space"] else []))
         )
 
 
-def _search(prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: Path, ledger: Ledger) -> SearchResult:
+def _search(
+    prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: Path, ledger: Ledger, crew: Crew
+) -> SearchResult:
     """Runs the search; after the first candidate it says how long the rest will take."""
     started = time.perf_counter()
     first: int | None = None
@@ -176,12 +217,14 @@ def _search(prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: 
             inspection=prepared.inspection,
             run=run,
             ledger=ledger,
-            device=prepared.choice.device,
+            crew=crew,
             progress=progress,
         )
     for row in result.ranking[:3]:
         say("top", f"{100 * (row.score.accuracy or 0):.1f} %  {row.candidate.label}")
-    if result.failed:
+    if result.failed and not result.ranking:
+        say("failed", f"all {len(result.failed)} candidates, so nothing is ranked: {result.failed[0].score.failure}")
+    elif result.failed:
         say("failed", f"{len(result.failed)} candidates; the report lists them")
     return result
 
@@ -224,7 +267,7 @@ def _commands(
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             build_words += [f"--{name.replace('_', '-')}", text]
     words: list[object] = ["nasproxy", "search", "--space", space]
-    for name in ("trials", "sampler", "seeds", "epochs", "seed"):
+    for name in ("trials", "sampler", "seeds", "epochs", "seed", "pending"):
         words += [f"--{name}", getattr(search_config, name)]
     if not validation:
         words.append("--no-validate")
@@ -245,6 +288,7 @@ def _validate_and_report(
     result: SearchResult,
     run: Path,
     ledger: Ledger,
+    crew: Crew,
     truth: Truth | None,
     *,
     validation: bool,
@@ -263,6 +307,7 @@ def _validate_and_report(
             config=config,
             inspection=prepared.inspection,
             ledger=ledger,
+            crew=crew,
             choice=prepared.choice,
             truth=truth,
             notes=tuple(settings.notes),
@@ -286,10 +331,14 @@ def validate(
     data_dir: Path | None,
     offline: bool,
     device: str,
+    workers: int | None,
+    storage: str | None,
 ) -> Path:
     """``nasproxy validate``: validates a run (again) and writes its report; returns the run folder."""
     ValidateConfig(**overrides)
     settings = load_settings(run)
+    if settings.storage is not None and storage is None:
+        raise NasproxyError(f"The run '{run}' lives in {settings.storage}: name it, with its password, by --storage.")
     say("run", str(run))
     source = Source.from_json(settings.source)
     if dataset is not None:
@@ -316,13 +365,11 @@ def validate(
             prepared.proxy, settings.space, search_config, validate_config, validation=True, truth=truth_path
         ),
     )
-    with run_lock(run):
+    with _at_work(run, storage, workers or default_size(prepared.choice.device), prepared.choice) as (ledger, crew):
         save_settings(run, settings, run / PROXY_FILE)
-        ledger = Ledger(run / LEDGER_FILE)
         task = prepared.task(search_config.epochs)
         result = search_result(prepared.space, task, search_config, run=run, ledger=ledger)
-        _validate_and_report(prepared, task, settings, result, run, ledger, table, validation=True)
-        ledger.close()
+        _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=True)
     return run
 
 

@@ -15,6 +15,7 @@ from nasproxy.errors import NasproxyError
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet
 from nasproxy.spaces import SearchSpace, SpaceInspection
+from nasproxy.workers import Crew
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ def device_named(name: str) -> DeviceChoice:
     choice = choose_device(name)
     say("device", str(choice))
     return choice
+
+
+def say_workers(crew: Crew) -> None:
+    if crew.size > 1:
+        say("workers", f"{crew.size} processes")
 
 
 def say_plan(plan: BuildPlan | SearchPlan) -> None:

@@ -222,6 +222,15 @@ class SearchSpace:
         constants = {name: key_of(value) for name, value in self.constants.items()}
         return config_hash(self.name, self._reference, parameters, constants, asdict(self.limits))
 
+    def describe(self) -> list[str]:
+        """What defines the space, one line each, for people to compare."""
+        lines = [f"network: {self.network}{' ' + self.network_sha256[:12] if self.network_sha256 else ''}"]
+        for parameter in self.parameters:
+            when = "".join(f", when {p} is {' or '.join(map(text_of, values))}" for p, values in parameter.when.items())
+            lines.append(f"{parameter.name}: {parameter}{when}")
+        lines += [f"{name}: {text_of(value)} (constant)" for name, value in self.constants.items()]
+        return lines + [f"{name}: {value}" for name, value in asdict(self.limits).items() if value is not None]
+
     def suggest(self, trial: optuna.Trial) -> Candidate:
         """Asks ``trial`` for every active parameter, and only for those."""
         assigned = dict(self.constants)
@@ -326,6 +335,21 @@ class SearchSpace:
             return
         for place in range(len(parameter.domain)):
             yield from self._assignments(index + 1, assigned | {parameter.name: parameter.domain[place]})
+
+    def at(self, index: int) -> Candidate:
+        """The candidate at ``index``, from 0, of :meth:`enumerate`, found without the ones before it."""
+        assigned, state = dict(self.constants), dict[str, Scalar]()
+        for number, parameter in enumerate(self.parameters):
+            for places, after in self._branches(number, state):
+                below = self._completions(number + 1, after)
+                if index < len(places) * below:
+                    break
+                index -= len(places) * below
+            place, index = divmod(index, below)
+            if parameter.active(assigned):
+                assigned[parameter.name] = parameter.domain[places[place]]
+            state = after
+        return self._candidate(assigned)
 
     def sample(self, rng: np.random.Generator) -> Candidate:
         """A random candidate: uniform over the distinct assignments of a finite space, whatever its conditions.

@@ -1,0 +1,430 @@
+"""Processes that train: each gets candidates as lines of JSON and answers with one line per training.
+
+A *crew* takes jobs and gives results back. :class:`Inline` trains in this process; :class:`Processes` keeps one process
+per core or several per GPU busy, and outlives their deaths: a job whose worker died, hung or ran out of memory is tried
+again with no other beside it, and after ``MAX_ATTEMPTS`` its failure is recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import nn
+
+from nasproxy.errors import NasproxyError
+from nasproxy.evaluations import Evaluation, TrainingTask
+from nasproxy.spaces import Params
+from nasproxy.train import OUT_OF_MEMORY, Fit, TrainingImages, train_candidate
+
+MAX_ATTEMPTS = 3
+HANG_SECONDS = 900.0
+WORKER_BYTES = 2**30  # of memory, for torch, the net and its activations
+BEAT_SECONDS = 1.0
+NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
+
+
+class Builder(Protocol):
+    """What makes nets of parameters: a search space, or a table of families. It must be picklable."""
+
+    @property
+    def hash(self) -> str:
+        """The same for two builders exactly when they build the same nets."""
+
+    def build(self, params: Params, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """The untrained net for images ``(c, h, w)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Train ``builder``'s net of ``params``, called ``candidate``, by ``task``, once with each of ``seeds``."""
+
+    task: TrainingTask
+    builder: Builder
+    candidate: str
+    params: Params
+    seeds: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Candidate, score, setting: what nobody else should train."""
+        return self.candidate, self.task.score, self.task.setting
+
+    def evaluation(self, seed: int, fit: Fit) -> Evaluation:
+        candidate, score, setting = self.key
+        return Evaluation(
+            candidate, self.params, score, setting, seed, fit.accuracy, fit.loss, fit.seconds, fit.failure
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One training of ``job``; ``finished`` with its last one."""
+
+    job: Job
+    evaluation: Evaluation
+    finished: bool
+
+
+class _Trainer:
+    """Trains on one device, where it keeps the images it has seen."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._placed: dict[int, tuple[TrainingImages, TrainingImages]] = {}
+
+    def _place(self, images: TrainingImages) -> TrainingImages:
+        if id(images) not in self._placed:
+            self._placed[id(images)] = images, images.on(self.device)  # the first is kept: its id must not be reused
+        return self._placed[id(images)][1]
+
+    def train(self, job: Job, seed: int, beat: Callable[[], None]) -> Fit:
+        task = job.task
+        return train_candidate(
+            partial(job.builder.build, job.params, task.input_shape, task.num_classes),
+            self._place(task.train),
+            self._place(task.held_out),
+            task.recipe,
+            seed=seed,
+            device=self.device,
+            on_update=lambda *_: beat(),
+        )
+
+
+class Crew(Protocol):
+    """Takes jobs while it is ``free``, and gives their results back."""
+
+    @property
+    def size(self) -> int:
+        """Jobs that it can work on at once."""
+
+    @property
+    def free(self) -> int:
+        """Jobs that it would start at once."""
+
+    def submit(self, job: Job) -> None:
+        """Starts ``job``; only while ``free``."""
+
+    def results(self, timeout: float, beat: Callable[[], None]) -> list[Result]:
+        """What was trained meanwhile; waits ``timeout`` seconds at most, and calls ``beat`` again and again."""
+
+
+class Inline:
+    """A crew of one: trains in this process."""
+
+    size = 1
+
+    def __init__(self, device: torch.device) -> None:
+        self._trainer = _Trainer(device)
+        self._job: Job | None = None
+
+    @property
+    def free(self) -> int:
+        return 1 if self._job is None else 0
+
+    def submit(self, job: Job) -> None:
+        self._job = job
+
+    def results(self, timeout: float, beat: Callable[[], None]) -> list[Result]:
+        """Trains one seed of the job, however long it takes."""
+        job = self._job
+        if job is None:
+            time.sleep(timeout)
+            return []
+        seed, *rest = job.seeds
+        fit = self._trainer.train(job, seed, beat)
+        self._job = replace(job, seeds=tuple(rest)) if rest else None
+        return [Result(job, job.evaluation(seed, fit), finished=not rest)]
+
+
+@contextlib.contextmanager
+def hire(size: int | None, device: torch.device, *, tell: Callable[[str], None] | None = None) -> Iterator[Crew]:
+    """A crew of ``size`` on ``device``, ended afterwards; of one: in this process. None: :func:`default_size`."""
+    size = size or default_size(device)
+    if size == 1:
+        yield Inline(device)
+    else:
+        with Processes(size, device, tell=tell) as crew:
+            yield crew
+
+
+def default_size(device: torch.device) -> int:
+    """On a CPU one worker per thread that torch would use, as far as memory goes; on a GPU one.
+
+    Two workers with one thread each train more than one with two (benchmarks/RESULTS.md).
+    """
+    if device.type != "cpu":
+        return 1
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else WORKER_BYTES
+    return max(1, min(torch.get_num_threads(), pages // WORKER_BYTES))
+
+
+@dataclass
+class _Worker:
+    """One process as the coordinator sees it."""
+
+    process: subprocess.Popen[str]
+    job: Job | None = None
+    open_seeds: list[int] = field(default_factory=list)
+    heard: float = 0.0
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its end is noticed by its reader
+            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.flush()
+
+    def end(self) -> str:
+        """Ends it, whatever it does; how it ended, in words."""
+        self.process.kill()
+        code = self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
+
+
+class Processes:
+    """A crew of ``size`` processes on one device, each with ``threads`` CPU threads. Use it as a context manager.
+
+    Args:
+        hang_seconds: a worker that is busy and has not been heard of for so long is ended.
+        tell: gets a line for a person when a worker died.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        device: torch.device,
+        *,
+        threads: int = 1,
+        hang_seconds: float = HANG_SECONDS,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.size = size
+        self.device = device
+        self.threads = threads
+        self.hang_seconds = hang_seconds
+        self._tell = tell
+        self._folder = tempfile.TemporaryDirectory(prefix="nasproxy-workers-")
+        self._files: dict[Hashable, tuple[Path, object]] = {}
+        self._inbox: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._attempts: dict[tuple[str, str, str], int] = {}
+        self._again: list[Job] = []  # to be tried with no other beside them
+        self._alone: _Worker | None = None
+        self._workers: list[_Worker] = []  # started with the first job
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' process numbers."""
+        return [worker.process.pid for worker in self._workers]
+
+    @property
+    def free(self) -> int:
+        if self._again or self._alone is not None:
+            return 0
+        if not self._workers:
+            return self.size
+        return sum(worker.job is None for worker in self._workers)
+
+    def submit(self, job: Job) -> None:
+        if not self._workers:
+            self._workers = [self._start() for _ in range(self.size)]
+        self._hand(next(worker for worker in self._workers if worker.job is None), job)
+
+    def results(self, timeout: float, beat: Callable[[], None]) -> list[Result]:
+        ends = time.monotonic() + timeout
+        found: list[Result] = []
+        while not found and (left := ends - time.monotonic()) > 0:
+            beat()
+            self._retry()
+            try:
+                worker, message = self._inbox.get(timeout=min(left, BEAT_SECONDS))
+            except queue.Empty:
+                found += self._end_hanging()
+                continue
+            found += self._take(worker, message)
+            while not self._inbox.empty():
+                found += self._take(*self._inbox.get())
+        return found
+
+    def close(self) -> None:
+        """Ends all workers; what they were training is lost."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+        self._folder.cleanup()
+
+    def _start(self) -> _Worker:
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nasproxy.workers", str(self.device), str(self.threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        worker = _Worker(process)
+
+        def read() -> None:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    self._inbox.put((worker, json.loads(line)))
+            except ValueError:
+                pass  # cut in the middle of a line, or closed
+            self._inbox.put((worker, None))
+
+        threading.Thread(target=read, daemon=True).start()
+        return worker
+
+    def _hand(self, worker: _Worker, job: Job) -> None:
+        worker.job, worker.open_seeds, worker.heard = job, list(job.seeds), time.monotonic()
+        task = replace(job.task, held_out=NO_IMAGES)  # which many tasks share
+        worker.send(
+            {
+                "task": self._file((job.task.score, job.task.setting), task),
+                "held_out": self._file(id(job.task.held_out), job.task.held_out),
+                "builder": self._file(job.builder.hash, job.builder),
+                "candidate": job.candidate,
+                "params": job.params,
+                "seeds": job.seeds,
+            }
+        )
+
+    def _file(self, key: Hashable, content: object) -> str:
+        """``content`` for all workers: one file, mapped into memory by each of them."""
+        if key not in self._files:
+            path = Path(self._folder.name) / f"{len(self._files)}.pt"
+            torch.save(content, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
+            self._files[key] = path, content
+        return str(self._files[key][0])
+
+    def _take(self, worker: _Worker, message: dict[str, Any] | None) -> list[Result]:
+        """What a worker's message means; None: it has ended."""
+        if worker not in self._workers:
+            return []  # replaced meanwhile
+        worker.heard = time.monotonic()
+        if message is None:
+            return self._replace(worker, "")
+        if "bug" in message:
+            raise RuntimeError(f"A worker failed with an error that it does not know:\n{message['bug']}")
+        job = worker.job
+        if "seed" not in message or job is None:
+            return []
+        seed, fit = message.pop("seed"), Fit(**message)
+        starved = fit.failure is not None and fit.failure.startswith(OUT_OF_MEMORY)
+        if starved and self.size > 1 and self._alone is not worker:  # the others may have taken the memory
+            self._again.append(replace(job, seeds=tuple(worker.open_seeds)))
+            self._idle(worker)
+            worker.end()
+            self._workers[self._workers.index(worker)] = self._start()
+            return []
+        worker.open_seeds.remove(seed)
+        finished = not worker.open_seeds
+        if finished:
+            self._idle(worker)
+        return [Result(job, job.evaluation(seed, fit), finished)]
+
+    def _idle(self, worker: _Worker) -> None:
+        worker.job = None
+        if self._alone is worker:
+            self._alone = None
+
+    def _replace(self, worker: _Worker, reason: str) -> list[Result]:
+        """A worker has ended: starts another one; its job is tried again, alone, or given up."""
+        how = worker.end()
+        reason = reason or how
+        self._workers[self._workers.index(worker)] = self._start()
+        job, seeds = worker.job, tuple(worker.open_seeds)
+        self._idle(worker)
+        if job is None:
+            if reason.startswith("ended"):  # by itself, before it had anything to do
+                raise NasproxyError(f"A worker process {reason} before its first candidate: see its message above.")
+            return []
+        attempts = self._attempts[job.key] = self._attempts.get(job.key, 0) + 1
+        if attempts < MAX_ATTEMPTS:
+            if self._tell is not None:
+                self._tell(f"a worker {reason} while it trained {job.candidate}: tried again, alone")
+            self._again.append(replace(job, seeds=seeds))
+            return []
+        failed = Fit(None, None, 0.0, f"its worker {reason}, and {attempts} attempts ended so")
+        return [Result(job, job.evaluation(seed, failed), finished=seed == seeds[-1]) for seed in seeds]
+
+    def _retry(self) -> None:
+        if self._again and all(worker.job is None for worker in self._workers):
+            self._alone = self._workers[0]
+            self._hand(self._alone, self._again.pop(0))
+
+    def _end_hanging(self) -> list[Result]:
+        found: list[Result] = []
+        for worker in list(self._workers):
+            if worker.job is not None and time.monotonic() - worker.heard > self.hang_seconds:
+                found += self._replace(worker, f"hung for {self.hang_seconds:g} s")
+        return found
+
+
+def _work(device: torch.device, threads: int) -> None:
+    """What a worker process does: one job per line of its standard input, until that is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a user's network prints is no answer
+    torch.set_num_threads(threads)
+    loaded: dict[str, Any] = {}
+    trainer = _Trainer(device)
+    last = 0.0
+
+    def say(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last > BEAT_SECONDS:
+            last = time.monotonic()
+            say({})
+
+    try:
+        for line in sys.stdin:
+            message = json.loads(line)
+            for path in (message["task"], message["held_out"], message["builder"]):
+                if path not in loaded:
+                    loaded[path] = torch.load(path, mmap=True, weights_only=False)
+            task = replace(loaded[message["task"]], held_out=loaded[message["held_out"]])
+            job = Job(task, loaded[message["builder"]], message["candidate"], message["params"], ())
+            for seed in message["seeds"]:
+                say({"seed": seed, **asdict(trainer.train(job, seed, beat))})
+    except BrokenPipeError:
+        os._exit(0)  # the coordinator is gone
+    except Exception:  # noqa: BLE001  # told to the coordinator, who raises it
+        import traceback
+
+        say({"bug": traceback.format_exc()})
+
+
+if __name__ == "__main__":
+    _work(torch.device(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,181 @@
+import os
+import signal
+import time
+
+import pytest
+import torch
+from toy import toy_dataset, toy_proxy
+
+from nasproxy import workers
+from nasproxy.scores import proxy_task
+from nasproxy.spaces import load_space
+from nasproxy.workers import Inline, Job, Processes, default_size, hire
+
+CPU = torch.device("cpu")
+
+# A user's network that misbehaves, in workers only.
+NETS = """
+import os, sys, time
+from pathlib import Path
+from nasproxy.networks import convnet
+
+def build(input_shape, num_classes, *, does, width=4, folder=""):
+    main = sys.modules["__main__"].__spec__
+    if main is not None and main.name == "nasproxy.workers":
+        marks = Path(folder)
+        number = len(list(marks.glob(f"{does}-*")))
+        (marks / f"{does}-{number}").write_text(str(os.getpid()))
+        if does == "print":
+            print("this is no answer", flush=True)
+        if does == "die" or (does == "die once" and number == 0):
+            os.kill(os.getpid(), 9)
+        if does == "exit":
+            os._exit(3)
+        if does == "hang" or (does == "hang once" and number == 0):
+            time.sleep(1000)
+        if does == "memory" or (does == "memory once" and number == 0):
+            import torch
+            raise torch.OutOfMemoryError("this device has no room")
+        if does == "bug":
+            raise KeyError("a bug")
+    return convnet(input_shape, num_classes, width=width, depth=1)
+"""
+
+
+@pytest.fixture
+def space(tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "space.yaml").write_text(
+        f"""
+name: misbehaving
+network: nets.py:build
+parameters:
+  does: [well, print, die, die once, exit, hang, hang once, memory, memory once, bug]
+  width: [2, 4, 8, 16]
+  folder: '{marks}'
+"""
+    )
+    return load_space(tmp_path / "space.yaml")
+
+
+@pytest.fixture(scope="module")
+def task():
+    dataset = toy_dataset()
+    return proxy_task(toy_proxy(dataset, epochs=2), dataset)
+
+
+def job(space, task, does, width=4, seeds=(0,)):
+    candidate = space.candidate({"does": does, "width": width})
+    return Job(task, space, candidate.id, candidate.params, tuple(seeds))
+
+
+def train(crew, jobs, timeout=90.0):
+    """All results of ``jobs``, by behaviour, in the order in which they came."""
+    found = {}
+    waiting, open_jobs = list(jobs), {one.key for one in jobs}
+    ends = time.monotonic() + timeout
+    while open_jobs:
+        assert time.monotonic() < ends, f"no answer for {open_jobs}"
+        while waiting and crew.free:
+            crew.submit(waiting.pop(0))
+        for result in crew.results(1.0, lambda: None):
+            found.setdefault((result.job.params["does"], result.job.params["width"]), []).append(result.evaluation)
+            if result.finished:
+                open_jobs.discard(result.job.key)
+    return found
+
+
+def alike(evaluations):
+    """What two trainings of one seed share: not their seconds."""
+    return [(e.candidate, e.seed, e.accuracy, e.loss, e.failure) for e in evaluations]
+
+
+@pytest.mark.slow
+def test_processes_give_what_this_process_gives(space, task):
+    jobs = [job(space, task, "well", width, seeds=(0, 1, 2)) for width in (2, 4, 8, 16)] + [job(space, task, "print")]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        here = train(Inline(CPU), jobs)
+    finally:
+        torch.set_num_threads(threads)
+    with Processes(2, CPU) as crew:
+        there = train(crew, jobs)
+        first = crew.pids
+        assert len(set(first)) == 2
+    assert here.keys() == there.keys()
+    for key in here:
+        assert alike(here[key]) == alike(sorted(there[key], key=lambda e: e.seed))
+    for pid in first:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced_and_its_job_tried_again_alone(space, task, tmp_path):
+    told = []
+    with Processes(2, CPU, tell=told.append) as crew:
+        found = train(crew, [job(space, task, does) for does in ("die once", "well", "die", "exit")])
+    assert found["well", 4][0].failure is None
+    assert found["die once", 4][0].failure is None
+    assert "was killed by signal 9, and 3 attempts ended so" in found["die", 4][0].failure
+    assert "ended with exit status 3" in found["exit", 4][0].failure
+    assert len(list((tmp_path / "marks").glob("die-*"))) == 3
+    assert sum("tried again, alone" in line for line in told) == 1 + 2 + 2
+
+
+@pytest.mark.slow
+def test_a_worker_killed_from_outside_costs_nothing(space, task, tmp_path):
+    with Processes(2, CPU) as crew:
+        jobs = [job(space, task, "well", width, seeds=range(3)) for width in (2, 4, 8)]
+        crew.submit(jobs[0])
+        os.kill(crew.pids[0], signal.SIGKILL)
+        found = train(crew, jobs[1:])
+        while ("well", 2) not in found or len(found["well", 2]) < 3:
+            for result in crew.results(1.0, lambda: None):
+                found.setdefault((result.job.params["does"], result.job.params["width"]), []).append(result.evaluation)
+    assert {key: sorted(e.seed for e in own) for key, own in found.items()} == {
+        ("well", width): [0, 1, 2] for width in (2, 4, 8)
+    }
+    assert all(e.failure is None for own in found.values() for e in own)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_ended(space, task):
+    told = []
+    with Processes(2, CPU, hang_seconds=6.0, tell=told.append) as crew:
+        found = train(crew, [job(space, task, does) for does in ("hang once", "well")])
+    assert found["well", 4][0].failure is None
+    assert found["hang once", 4][0].failure is None
+    assert told == [line for line in told if "hung for 6 s" in line]
+    assert len(told) == 1
+
+
+@pytest.mark.slow
+def test_out_of_memory_is_tried_alone_and_then_recorded(space, task):
+    with Processes(2, CPU) as crew:
+        found = train(crew, [job(space, task, does, seeds=(0, 1)) for does in ("memory once", "well", "memory")])
+    assert [e.failure for e in found["memory once", 4]] == [None, None]
+    assert [e.failure for e in found["memory", 4]] == ["out of memory: this device has no room"] * 2
+    assert [e.failure for e in found["well", 4]] == [None, None]
+
+
+@pytest.mark.slow
+def test_a_bug_is_raised_with_its_traceback(space, task):
+    with pytest.raises(RuntimeError, match="KeyError: 'a bug'"), Processes(2, CPU) as crew:
+        train(crew, [job(space, task, "bug")])
+
+
+def test_a_crew_of_one_is_this_process():
+    with hire(1, CPU) as crew:
+        assert isinstance(crew, Inline)
+        assert crew.size == 1
+
+
+def test_as_many_workers_as_threads_and_memory(monkeypatch):
+    monkeypatch.setattr(workers.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(workers.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 2**19, "SC_PAGE_SIZE": 4096}[name])
+    assert default_size(CPU) == 2
+    assert default_size(torch.device("cuda")) == 1
