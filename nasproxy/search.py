@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -116,9 +116,10 @@ class _Study:
             name, url = f"{space.name}-{config_hash(identity)[:12]}", ledger.url
         self.name = name
         with ledger.exclusive(f"study {name}"):  # Optuna's schema, too, is written by one process
+            self._storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
             self._study = ledger.patiently(
                 lambda: optuna.create_study(
-                    storage=optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True}),
+                    storage=self._storage,
                     study_name=name,
                     direction="maximize",
                     load_if_exists=True,
@@ -143,6 +144,13 @@ class _Study:
                 f"The run '{run}' was started with --pending {self.pending}, on which its proposals depend, but got "
                 f"{config.pending}: leave it out, or choose another --out."
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def trials(self) -> list[FrozenTrial]:
         """All of them, by number."""
@@ -194,7 +202,23 @@ def run_search(
             f"--sampler brute-force needs a space of at most {MAX_WALK:,} candidates, but '{space.name}' has "
             f"{'infinitely many' if size is None else f'{size:,}'}: give its ranges steps, or use another sampler."
         )
-    study = _Study(run, space, task, config, ledger, workers=crew.size)
+    with _Study(run, space, task, config, ledger, workers=crew.size) as study:
+        _search(study, space, task, config, inspection=inspection, ledger=ledger, crew=crew, progress=progress)
+    return search_result(space, task, config, run=run, ledger=ledger)
+
+
+def _search(
+    study: _Study,
+    space: SearchSpace,
+    task: TrainingTask,
+    config: SearchConfig,
+    *,
+    inspection: SpaceInspection,
+    ledger: Ledger,
+    crew: Crew,
+    progress: Callable[[int, int, str], None] | None,
+) -> None:
+    """Proposes, trains and tells until ``config.trials`` candidates have their answers."""
     coordinator = Coordinator(crew, ledger)
     proposer = Proposer(space, inspection, sampler=config.sampler, seed=config.seed, pending=study.pending)
     total = config.trials if inspection.num_valid is None else min(config.trials, inspection.num_valid)
@@ -248,7 +272,6 @@ def run_search(
         if not running and (len(answers) >= total or exhausted):
             break
         coordinator.step(wanted(trials))
-    return search_result(space, task, config, run=run, ledger=ledger)
 
 
 def search_result(
@@ -257,7 +280,9 @@ def search_result(
     """What the study of ``run`` has found so far; trains nothing."""
     ranked: dict[str, Ranked] = {}
     history: list[tuple[int, float]] = []
-    for trial in _Study(run, space, task, config, ledger).trials():
+    with _Study(run, space, task, config, ledger) as study:
+        trials = study.trials()
+    for trial in trials:
         identity = trial.user_attrs["candidate"]
         if trial.state not in (TrialState.COMPLETE, TrialState.FAIL) or identity in ranked:
             continue

@@ -1,0 +1,121 @@
+"""Searches that end badly, for the tests: run as a program, it does what its first argument says.
+
+``killed RUN LOG SEED``: forks a search of ``TRIALS`` candidates and kills it, 20 times at random moments, then lets it
+end. ``search RUN LOG STORAGE SEED``: one coordinator of several. Every training writes a line into LOG.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from toy import toy_dataset, toy_proxy
+
+from nasproxy import workers
+from nasproxy.config import SearchConfig
+from nasproxy.ledger import Ledger
+from nasproxy.scores import proxy_task
+from nasproxy.search import run_search
+from nasproxy.spaces import inspect_space, load_space
+
+CPU = torch.device("cpu")
+TRIALS, KILLS = 40, 20
+LEASE = 4
+
+SPACE = """
+name: tiny
+network: convnet
+parameters:
+  width: {range: [2, 30]}
+  depth: [1, 2, 4]        # four poolings of 8×8 leave nothing
+  activation: [relu, sigmoid]
+"""
+
+
+def parts(folder):
+    path = folder / "tiny.yaml"
+    path.write_text(SPACE)
+    space = load_space(path)
+    dataset = toy_dataset()
+    task = proxy_task(toy_proxy(dataset, epochs=2), dataset)
+    return space, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
+
+
+def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None, tell=None, **settings):
+    """A search whose trainings write ``word`` and the candidate's parameters into ``log`` as they begin."""
+    space, task, inspection = parts
+    real = workers.train_candidate
+
+    def logged(build, *arguments, **named):
+        if log is not None:
+            with Path(log).open("a") as file:
+                file.write(f"{word} {build.args[0]}\n")
+        time.sleep(pause)
+        return real(build, *arguments, **named)
+
+    workers.train_candidate = logged
+    ledger = Ledger(storage or run / "evaluations.sqlite", lease=LEASE, tell=tell)
+    try:
+        return run_search(
+            space,
+            task,
+            SearchConfig(**({"trials": TRIALS} | settings)),
+            inspection=inspection,
+            run=run,
+            ledger=ledger,
+            crew=crew or workers.Inline(CPU),
+        )
+    finally:
+        workers.train_candidate = real
+        ledger.close()
+
+
+def main(what, run, log, *rest):
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    own = parts(run)
+    if what == "search":
+        storage, seed = rest
+        print("ready", flush=True)
+        search(own, run, log=log, word=str(os.getpid()), pause=0.1, storage=storage, seed=int(seed), sampler="random")
+        print("done", flush=True)
+        return
+    (seed,) = rest
+    stream = random.Random(int(seed))
+    for number in range(KILLS + 1):
+        before = [row for row in _rows(run)]
+        with Path(log).open("a") as file:
+            file.write(f"known {number} {len(before)} {sorted(before)}\n")
+        child = os.fork()
+        if child == 0:
+            search(own, run, log=log, word=f"trained {number}")
+            os._exit(0)
+        if number < KILLS:
+            time.sleep(stream.uniform(0.0, 0.4))
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _rows(run):
+    """Parameters of every training that is in the ledger."""
+    import sqlite3
+
+    if not (run / "evaluations.sqlite").exists():
+        return
+    connection = sqlite3.connect(run / "evaluations.sqlite")
+    try:
+        import json
+
+        yield from (str(json.loads(text)) for (text,) in connection.execute("SELECT params FROM evaluations"))
+    except sqlite3.OperationalError:
+        return  # killed before the table was there
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
