@@ -23,6 +23,7 @@ from nasproxy.config import (
     REAL_CHOICES,
     RECIPES,
     SAMPLERS,
+    SEARCH_PRECISIONS,
     CondenseConfig,
     EvaluateConfig,
     SearchConfig,
@@ -269,6 +270,9 @@ def search_command(
             "[default: a fifth of the trials, 4 to 16, or the workers]"
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help=f"Of products in training on the small sets: {' | '.join(SEARCH_PRECISIONS)}.")
+    ] = SearchConfig.precision,
     workers: Workers = None,
     storage: Storage = None,
     fork: Annotated[
@@ -302,7 +306,9 @@ def search_command(
         proxy=proxy,
         proxy_folder=PROXY_FOLDER,
         run_folder=RUN_FOLDER,
-        search_overrides=_given(trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed, pending=pending),
+        search_overrides=_given(
+            trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed, pending=pending, precision=precision
+        ),
         validate_overrides=_given(
             sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed
         ),

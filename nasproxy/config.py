@@ -276,6 +276,10 @@ def condense_config(**values: Any) -> CondenseConfig:
 
 # ------------------------------------------------------------------------------------------------ search and validation
 
+# Of a candidate's training on a small set. In bfloat16 scores agree with those in float32 better than two seeds of
+# float32 do (benchmarks/LOG.md).
+SEARCH_PRECISIONS = ("float32", "bfloat16")
+
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "brute-force")
 
 
@@ -293,8 +297,11 @@ class SearchConfig:
     epochs: int | None = None
     seed: int = 0
     pending: int | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.precision not in SEARCH_PRECISIONS:
+            raise unknown("precision", self.precision, SEARCH_PRECISIONS)
         _at_least(1, trials=self.trials, seeds=self.seeds, epochs=self.epochs, pending=self.pending)
         _at_least(0, seed=self.seed)
         if self.sampler not in SAMPLERS:

@@ -16,9 +16,10 @@ Key = tuple[str, str, str]
 
 
 class Coordinator:
-    """Between a ``crew`` that trains and the ``ledger`` that remembers. Several may share a ledger.
+    """Between a ``crew`` that trains and the ``ledger`` that remembers. Several may share a ledger in a database.
 
-    A job that another coordinator has claimed is left to it, and taken over when that one is not heard of any more.
+    A job that another coordinator has claimed is left to it, and taken over when that one is not heard of any more. In
+    a file, which has one writer, nothing is claimed.
     """
 
     def __init__(self, crew: Crew, ledger: Ledger) -> None:
@@ -27,8 +28,6 @@ class Coordinator:
         self._rows: dict[tuple[Key, int], Evaluation] = {}
         self._absent: set[tuple[Key, int]] = set()  # not in a ledger that only this process writes
         self._in_flight: set[Key] = set()
-        if ledger.local:
-            ledger.free_all()  # claims of a process that was killed
 
     def evaluations(self, job: Job) -> list[Evaluation] | None:
         """One per seed, in the order of ``job.seeds``; None while one is missing."""
@@ -42,22 +41,23 @@ class Coordinator:
         while self.crew.free and (job := next(jobs, None)) is not None:
             if job.key in self._in_flight or not self._missing(job):
                 continue
-            if not self.ledger.claim(*job.key):
+            if not self.ledger.local and not self.ledger.claim(*job.key):
                 elsewhere = True
                 continue
             if missing := self._missing(job):  # another process may have finished it just before the claim
                 self._in_flight.add(job.key)
                 self.crew.submit(replace(job, seeds=missing))
             else:
-                self.ledger.release(*job.key)
+                self._release(job)
         if not self._in_flight and not elsewhere:
             return
-        for result in self.crew.results(STEP_SECONDS, self.ledger.beat):
+        beat = (lambda: None) if self.ledger.local else self.ledger.beat
+        for result in self.crew.results(STEP_SECONDS, beat):
             self.ledger.add(result.evaluation)
             self._rows[result.job.key, result.evaluation.seed] = result.evaluation
             if result.finished:
                 self._in_flight.discard(result.job.key)
-                self.ledger.release(*result.job.key)
+                self._release(result.job)
 
     def finish(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[list[Evaluation]]:
         """The evaluations of all ``jobs``, trained as far as they are missing, the first ones first."""
@@ -71,6 +71,10 @@ class Coordinator:
             if len(answers) == len(jobs):
                 return [answers[number] for number in range(len(jobs))]
             self.step(job for number, job in enumerate(jobs) if number not in answers)
+
+    def _release(self, job: Job) -> None:
+        if not self.ledger.local:
+            self.ledger.release(*job.key)
 
     def _missing(self, job: Job) -> tuple[int, ...]:
         return tuple(seed for seed in job.seeds if self._row(job.key, seed) is None)

@@ -32,7 +32,8 @@ class Evaluation:
 class TrainingTask:
     """Train on ``train`` by ``recipe``, measure on ``held_out``: a trained score, or the full accuracy.
 
-    Its images lie in main memory; whoever trains moves them.
+    Its images lie in main memory; whoever trains moves them. With ``precision`` "bfloat16" the net's products are taken
+    in it, weights and updates stay float32.
     """
 
     score: str
@@ -42,6 +43,7 @@ class TrainingTask:
     recipe: Recipe
     num_classes: int
     setting: str
+    precision: str = "float32"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -50,9 +52,10 @@ class TrainingTask:
         return channels, height, width
 
 
-def task_setting(images: str, recipe: Recipe, held_out: str) -> str:
-    """Digest that two trainings share exactly when images, recipe and held-out images are the same."""
-    return config_hash(images, asdict(recipe), held_out)[:16]
+def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "float32") -> str:
+    """Digest that two trainings share exactly when images, recipe, held-out images and precision are the same."""
+    lower = [] if precision == "float32" else [precision]
+    return config_hash(images, asdict(recipe), held_out, *lower)[:16]
 
 
 @dataclass(frozen=True)

@@ -194,15 +194,6 @@ class Ledger:
 
         self.patiently(write)
 
-    def free_all(self) -> None:
-        """Drops every claim: for the one process that writes a file, when it starts."""
-
-        def write() -> None:
-            with self._engine.begin() as connection:
-                connection.execute(sql.delete(_CLAIMS))
-
-        self.patiently(write)
-
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
         """One process at a time, of all that share the database, holds ``name``. A file has one process anyway."""
@@ -215,9 +206,7 @@ class Ledger:
             yield
 
     def close(self) -> None:
-        if self.local:
-            with self._engine.begin() as connection:
-                connection.execute(sql.delete(_CLAIMS).where(_CLAIMS.c.owner == self.owner))
+        """Closes its connections."""
         self._engine.dispose()
 
 

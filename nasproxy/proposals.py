@@ -96,7 +96,7 @@ class Proposer:
             asked.set_user_attr("reason", reason)
             self._copy.tell(asked, state=TrialState.PRUNED)
         self._added += 1
-        template = deepcopy(self._copy.get_trials(deepcopy=False)[-1])
+        template = deepcopy(self._copy.get_trials(deepcopy=False)[-1])  # its number is the study's next
         self._note(template)
         return template
 

@@ -49,7 +49,9 @@ def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
     return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
 
 
-def proxy_task(proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None) -> TrainingTask:
+def proxy_task(
+    proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
+) -> TrainingTask:
     """The score "proxy": train on the proxy set by its recipe (or by ``recipe``), measure on the validation split."""
     recipe = recipe or proxy.recipe
     return TrainingTask(
@@ -59,11 +61,14 @@ def proxy_task(proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None) 
         held_out=real_images(dataset, dataset.val),
         recipe=recipe,
         num_classes=dataset.num_classes,
-        setting=task_setting(proxy.content_id, recipe, f"val of {dataset.fingerprint}"),
+        setting=task_setting(proxy.content_id, recipe, f"val of {dataset.fingerprint}", precision),
+        precision=precision,
     )
 
 
-def random_subset_task(proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None) -> TrainingTask:
+def random_subset_task(
+    proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
+) -> TrainingTask:
     """The score "random_subset": as many random training images per class as the proxy has, same recipe.
 
     The draw differs from that of a ``random`` proxy with the same seed.
@@ -82,8 +87,9 @@ def random_subset_task(proxy: ProxySet, dataset: Dataset, recipe: Recipe | None 
         recipe=recipe,
         num_classes=dataset.num_classes,
         setting=task_setting(
-            f"random {proxy.ipc} {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}"
+            f"random {proxy.ipc} {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}", precision
         ),
+        precision=precision,
     )
 
 

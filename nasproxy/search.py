@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,7 @@ class _Study:
             "seed": config.seed,
         }
         self.ledger = ledger
+        self._trials: list[FrozenTrial] | None = None
         if ledger.local:
             name, url = space.name, f"sqlite:///{run / STUDY_FILE}"
         else:
@@ -153,8 +155,11 @@ class _Study:
         self._storage.engine.dispose()
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them, by number."""
+        """All of them, by number. Of a file, which has one writer, they are read once."""
+        if self.ledger.local and self._trials is not None:
+            return self._trials
         trials = self.ledger.patiently(lambda: self._study.get_trials(deepcopy=False))
+        self._trials = list(trials)
         for trial in trials:
             if "candidate" not in trial.user_attrs:
                 raise NasproxyError(
@@ -163,16 +168,28 @@ class _Study:
                 )
         return trials
 
-    def add(self, trial: FrozenTrial, number: int) -> None:
+    def add(self, trial: FrozenTrial) -> None:
+        """Appends ``trial``, whose number is the next one."""
+        tried = False
+
         def write() -> None:
-            if len(self._study.get_trials(deepcopy=False)) == number:  # else a lost connection hid that it was written
+            nonlocal tried
+            # A lost connection may hide that it was written.
+            if not tried or len(self._study.get_trials(deepcopy=False)) == trial.number:
+                tried = True
                 self._study.add_trial(trial)
 
         self.ledger.patiently(write)
+        if self._trials is not None:
+            self._trials.append(trial)
 
     def tell(self, number: int, accuracy: float | None) -> None:
         state = TrialState.FAIL if accuracy is None else TrialState.COMPLETE
         self.ledger.patiently(lambda: self._study.tell(number, accuracy, state=state, skip_if_finished=True))
+        if self._trials is not None:
+            told = copy(self._trials[number])
+            told.state, told.values = state, None if accuracy is None else [accuracy]
+            self._trials[number] = told
 
 
 def run_search(
@@ -246,7 +263,7 @@ def _search(
                     return
                 if proposal is None:
                     return
-                study.add(proposal, len(trials))
+                study.add(proposal)
             if proposal.state == TrialState.RUNNING:
                 yield job_of(proposal)
 

@@ -77,6 +77,11 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (total - warm + 1)))
 
 
+def lowered(precision: str, device: torch.device) -> torch.autocast:
+    """Takes products in bfloat16 when ``precision`` says so. For one forward pass: it keeps the weights it has seen."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def fit(
     net: nn.Module,
     data: TrainingImages,
@@ -85,6 +90,7 @@ def fit(
     seed: int,
     device: torch.device,
     per_pass: int | None = None,
+    precision: str = "float32",
     on_update: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Trains ``net`` (on ``device``) in place by ``recipe``; returns the last batch's loss, still on the device.
@@ -95,6 +101,7 @@ def fit(
     Args:
         per_pass: images that go through the net at once, for a net that treats them one by one; the gradients of a
             batch's parts are summed, which changes their rounding. None: whole batches.
+        precision: "bfloat16" takes products in it; weights, updates and the loss stay float32.
     """
     n = len(data.images)
     batch = min(recipe.batch_size, n)
@@ -130,8 +137,10 @@ def fit(
                 loss = torch.zeros((), device=device)
                 parts = even_parts(len(images), per_pass or len(images))
                 for some, answers in zip(images.split(parts), labels.split(parts), strict=True):
+                    with lowered(precision, device):
+                        logits = net(some).float()
                     part = functional.cross_entropy(
-                        net(some), answers, label_smoothing=recipe.label_smoothing, reduction="sum"
+                        logits, answers, label_smoothing=recipe.label_smoothing, reduction="sum"
                     )
                     part = part / len(images)
                     part.backward()
@@ -145,7 +154,12 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    net: nn.Module, data: TrainingImages, device: torch.device, *, per_pass: int = EVALUATION_BATCH
+    net: nn.Module,
+    data: TrainingImages,
+    device: torch.device,
+    *,
+    per_pass: int = EVALUATION_BATCH,
+    precision: str = "float32",
 ) -> tuple[float, float]:
     """``(accuracy, loss)`` of ``net`` in evaluation mode: accuracy in [0, 1], loss the mean cross-entropy.
 
@@ -156,7 +170,8 @@ def evaluate(
     loss = torch.zeros((), dtype=torch.float64, device=device)
     for start in range(0, len(data.images), per_pass):
         images, labels = data.batch(slice(start, start + per_pass), device)
-        logits = net(images)
+        with lowered(precision, device):
+            logits = net(images).float()
         correct += (logits.argmax(1) == labels).sum()
         loss += functional.cross_entropy(logits, labels, reduction="sum").double()
     n = len(data.images)
@@ -183,6 +198,7 @@ def train_candidate(
     *,
     seed: int,
     device: torch.device,
+    precision: str = "float32",
     on_update: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Builds, trains and measures one net with one seed; what goes wrong comes back as ``Fit.failure``.
@@ -190,6 +206,9 @@ def train_candidate(
     Failures are a net that cannot be built or run (any RuntimeError or ValueError of torch, out of memory included)
     and a loss that is not finite. Anything else is a bug and is raised. A net that treats images one by one and runs
     out of memory starts again with fewer images per pass.
+
+    Args:
+        precision: as in :func:`fit`.
     """
     start = time.perf_counter()
     shape = train.images.shape[1], train.images.shape[2], train.images.shape[3]
@@ -200,10 +219,20 @@ def train_candidate(
     def measured() -> Fit:
         net = seeded(build, derive_seed(seed, "init")).to(device)
         per_pass = images_per_pass(net, shape, device) if fewer is None else fewer
-        last = fit(net, train, recipe, seed=seed, device=device, per_pass=per_pass, on_update=on_update)
+        last = fit(
+            net,
+            train,
+            recipe,
+            seed=seed,
+            device=device,
+            per_pass=per_pass,
+            precision=precision,
+            on_update=on_update,
+        )
         if not math.isfinite(last.item()):
             return failed(f"diverged: the training loss became {last.item()}")
-        accuracy, loss = evaluate(net, held_out, device, per_pass=min(per_pass or EVALUATION_BATCH, EVALUATION_BATCH))
+        size = min(per_pass or EVALUATION_BATCH, EVALUATION_BATCH)
+        accuracy, loss = evaluate(net, held_out, device, per_pass=size, precision=precision)
         if not math.isfinite(loss):
             return failed(f"diverged: the held-out loss became {loss}")
         return Fit(accuracy, loss, time.perf_counter() - start)

@@ -151,7 +151,7 @@ def validate(
     notes_list = list(notes)
     trained: dict[str, TrainingTask] = {"proxy": task}
     try:
-        trained["random_subset"] = random_subset_task(proxy, dataset, task.recipe)
+        trained["random_subset"] = random_subset_task(proxy, dataset, task.recipe, precision=task.precision)
     except NasproxyError as error:
         notes_list.append(f"No random subset of equal size: {error}")
     full = full_task(dataset, config) if truth is None else None

@@ -103,6 +103,7 @@ class _Trainer:
             task.recipe,
             seed=seed,
             device=self.device,
+            precision=task.precision,
             on_update=lambda *_: beat(),
         )
 

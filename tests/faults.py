@@ -87,7 +87,7 @@ def main(what, run, log, *rest):
     (seed,) = rest
     stream = random.Random(int(seed))
     for number in range(KILLS + 1):
-        before = [row for row in _rows(run)]
+        before = list(_rows(run))
         with Path(log).open("a") as file:
             file.write(f"known {number} {len(before)} {sorted(before)}\n")
         child = os.fork()

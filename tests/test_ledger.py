@@ -82,13 +82,6 @@ def test_a_claim_that_is_not_renewed_is_free_after_the_lease(ledger, tmp_path):
     other.close()
 
 
-def test_the_owner_of_a_run_frees_all_claims(ledger, tmp_path):
-    assert Ledger(tmp_path / "e.sqlite").claim(*KEY)
-    assert not ledger.claim(*KEY)
-    ledger.free_all()
-    assert ledger.claim(*KEY)
-
-
 @pytest.mark.parametrize(
     ("target", "message"),
     [("mysql://host/db", "SQLite or PostgreSQL, but got 'mysql'"), ("postgres here", "is written postgresql://")],

@@ -185,7 +185,11 @@ def test_the_command_line_on_a_database(server, tmp_path):
     def nasproxy(folder, *arguments):
         folder.mkdir(exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "nasproxy", *map(str, arguments)], cwd=folder, env=env, capture_output=True, text=True
+            [sys.executable, "-m", "nasproxy", *map(str, arguments)],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

@@ -1,13 +1,24 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from toy import toy_dataset
 
+from nasproxy import train
+from nasproxy.chunks import couples_images
 from nasproxy.config import SCHEDULES, Recipe
 from nasproxy.networks import convnet, seeded
-from nasproxy.train import TrainingImages, evaluate, fit, learning_rate, num_updates, train_candidate
+from nasproxy.train import (
+    TrainingImages,
+    evaluate,
+    fit,
+    images_per_pass,
+    learning_rate,
+    num_updates,
+    train_candidate,
+)
 
 CPU = torch.device("cpu")
 
@@ -161,3 +172,76 @@ def test_soft_labels_train():
     fit(hard_net, data, recipe, seed=0, device=CPU)
     fit(soft_net, soft, recipe, seed=0, device=CPU)
     torch.testing.assert_close(soft_net[0].weight, hard_net[0].weight, rtol=1e-4, atol=1e-5)
+
+
+def nets_of_norms():
+    return [("none", "relu"), ("batch", "relu"), ("layer", "sigmoid"), ("instance", "leaky_relu"), ("group", "relu")]
+
+
+@pytest.mark.parametrize(("norm", "activation"), nets_of_norms())
+def test_bfloat16_learns_what_float32_learns(norm, activation):
+    """It once kept the first step's weights for all later ones, and every accuracy was chance."""
+    dataset = toy_dataset(num_per_class=60)
+    own, held_out = (TrainingImages(s.images, s.labels, dataset.normalize) for s in (dataset.train, dataset.val))
+    recipe = Recipe(lr=0.05, epochs=12, batch_size=64, schedule="one_cycle", nesterov=True)
+    build = partial(convnet, (1, 8, 8), 3, width=8, depth=2, norm=norm, activation=activation)
+    fits = [
+        train_candidate(build, own, held_out, recipe, seed=0, device=CPU, precision=precision)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert fits[0].accuracy > 0.8
+    assert fits[1].accuracy == pytest.approx(fits[0].accuracy, abs=0.1)
+    assert fits[1].loss == pytest.approx(fits[0].loss, abs=0.1)
+    assert fits[1].loss != fits[0].loss
+
+
+@pytest.mark.parametrize(("norm", "activation"), nets_of_norms())
+def test_batches_in_parts_give_the_gradients_of_whole_ones(norm, activation):
+    dataset = toy_dataset()
+    data = TrainingImages(dataset.train.images, dataset.train.labels, dataset.normalize)
+    recipe = Recipe(lr=0.01, epochs=2, batch_size=50, label_smoothing=0.1)
+
+    def trained(per_pass):
+        net = seeded(partial(convnet, (1, 8, 8), 3, width=4, depth=2, norm=norm, activation=activation), 0).double()
+        doubles = TrainingImages(data.images, data.labels, lambda batch: dataset.normalize(batch).double())
+        fit(net, doubles, recipe, seed=0, device=CPU, per_pass=per_pass)
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+    net = seeded(partial(convnet, (1, 8, 8), 3, width=4, depth=2, norm=norm, activation=activation), 0)
+    assert couples_images(net, (1, 8, 8)) == (norm == "batch")
+    if norm == "batch":
+        assert images_per_pass(net, (1, 8, 8), CPU) is None
+        return
+    assert images_per_pass(net, (1, 8, 8), CPU) > 1
+    whole = trained(None)
+    for per_pass in (1, 7, 49):
+        assert torch.allclose(trained(per_pass), whole, rtol=1e-10, atol=1e-12)
+
+
+def test_out_of_memory_starts_again_with_fewer_images(monkeypatch):
+    """The answer is that of a training that never ran out."""
+    dataset = toy_dataset()
+    data = TrainingImages(dataset.train.images, dataset.train.labels, dataset.normalize)
+    recipe = Recipe(lr=0.01, epochs=2, batch_size=64)
+    build = partial(convnet, (1, 8, 8), 3, width=4, depth=1)
+    real, sizes = train.fit, []
+
+    def starved(net, *arguments, per_pass, **named):
+        sizes.append(per_pass)
+        if per_pass is None or per_pass > 20:
+            raise torch.OutOfMemoryError("no room")
+        return real(net, *arguments, per_pass=per_pass, **named)
+
+    expected = train_candidate(build, data, data, recipe, seed=0, device=CPU)
+    monkeypatch.setattr(train, "fit", starved)
+    found = train_candidate(build, data, data, recipe, seed=0, device=CPU)
+    assert sizes[1:] == [32, 16]
+    assert found.accuracy == expected.accuracy
+    assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+    batch_norm = partial(convnet, (1, 8, 8), 3, width=4, depth=1, norm="batch")
+    assert train_candidate(batch_norm, data, data, recipe, seed=0, device=CPU).failure == "out of memory: no room"
+
+
+def test_a_net_with_dropout_treats_images_one_by_one():
+    net = seeded(partial(convnet, (1, 8, 8), 3, width=4, depth=1, dropout=0.5), 0)
+    assert not couples_images(net, (1, 8, 8))

@@ -43,6 +43,10 @@ from nasproxy.workers import Crew, default_size, hire
 WORTH_WORKERS_SECONDS = 30.0
 
 
+# Of SearchConfig: what cannot change within a run.
+STUDY_SETTINGS = ("sampler", "seeds", "epochs", "seed", "pending", "precision")
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """What search and validate share, loaded and checked."""
@@ -53,9 +57,9 @@ class _Prepared:
     space: SearchSpace
     inspection: SpaceInspection
 
-    def task(self, epochs: int | None) -> TrainingTask:
+    def task(self, epochs: int | None, precision: str) -> TrainingTask:
         recipe = self.proxy.recipe if epochs is None else replace(self.proxy.recipe, epochs=epochs)
-        return proxy_task(self.proxy, self.dataset, recipe)
+        return proxy_task(self.proxy, self.dataset, recipe, precision=precision)
 
 
 def _prepare(space_spec: str, proxy_path: Path, source: Source, *, offline: bool, device: str) -> _Prepared:
@@ -100,7 +104,7 @@ def search(
     prepared = _prepare(space_spec, proxy_path, source, offline=offline, device=device)
     table = None if truth is None else load_truth(truth, prepared.space)
     # As for proxy files: the folder is named after what was asked for; more trials or a larger sample go on in it.
-    asked = {name: search_overrides.get(name) for name in ("sampler", "seeds", "seed", "epochs", "pending")}
+    asked = {name: search_overrides.get(name) for name in STUDY_SETTINGS}
     digest = config_hash(prepared.space.hash, prepared.proxy.content_id, asked, budget)
     run = out or run_folder / f"{prepared.space.name}-{prepared.dataset.name}-{prepared.proxy.method}-{digest[:8]}"
     if forked:
@@ -119,7 +123,7 @@ def search(
             prepared.space,
             prepared.inspection,
             prepared.dataset,
-            prepared.task(search_overrides.get("epochs")),
+            prepared.task(search_overrides.get("epochs"), search_overrides.get("precision", SearchConfig.precision)),
             search_overrides,
             validate_overrides,
             budget=budget,
@@ -133,7 +137,7 @@ def search(
             config = replace(config, pending=default_pending(workers, config.trials))
         if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
             workers = 1
-    task = prepared.task(config.epochs)
+    task = prepared.task(config.epochs, config.precision)
     settings = RunSettings(
         space=str(prepared.space.source),
         space_hash=prepared.space.hash,
@@ -171,10 +175,7 @@ def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepare
     same = {
         "space": known.space_hash == prepared.space.hash,
         "proxy set": load_proxy(run / PROXY_FILE).content_id == prepared.proxy.content_id,
-    } | {
-        name: known.search.get(name) == getattr(config, name)
-        for name in ("sampler", "seeds", "epochs", "seed", "pending")
-    }
+    } | {name: known.search.get(name) == getattr(config, name) for name in STUDY_SETTINGS}
     changed = [name for name, equal in same.items() if not equal]
     if changed:
         before, now = known.space_lines, prepared.space.describe()
@@ -267,7 +268,7 @@ def _commands(
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             build_words += [f"--{name.replace('_', '-')}", text]
     words: list[object] = ["nasproxy", "search", "--space", space]
-    for name in ("trials", "sampler", "seeds", "epochs", "seed", "pending"):
+    for name in ("trials", *STUDY_SETTINGS):
         words += [f"--{name}", getattr(search_config, name)]
     if not validation:
         words.append("--no-validate")
@@ -367,7 +368,7 @@ def validate(
     )
     with _at_work(run, storage, workers or default_size(prepared.choice.device), prepared.choice) as (ledger, crew):
         save_settings(run, settings, run / PROXY_FILE)
-        task = prepared.task(search_config.epochs)
+        task = prepared.task(search_config.epochs, search_config.precision)
         result = search_result(prepared.space, task, search_config, run=run, ledger=ledger)
         _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=True)
     return run
