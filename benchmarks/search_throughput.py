@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,13 +149,14 @@ class Reference:
 class Ours:
     """The search's own machinery: crew, coordinator, ledger on disk."""
 
-    def __init__(self, crew: Crew, space: SearchSpace, folder: Path) -> None:
-        self.crew, self.space, self.folder = crew, space, folder
+    def __init__(self, crew: Crew, space: SearchSpace, folder: Path, precision: str = "float32") -> None:
+        self.crew, self.space, self.folder, self.precision = crew, space, folder, precision
         self.number = 0
 
     def __call__(self, candidates: list[Candidate], task: TrainingTask) -> None:
         self.number += 1
         ledger = Ledger(self.folder / f"{self.number}.sqlite")
+        task = replace(task, precision=self.precision, setting=f"{task.setting} {self.precision}")
         jobs = [Job(task, self.space, candidate.id, candidate.params, (0,)) for candidate in candidates]
         rows = Coordinator(self.crew, ledger).finish(jobs)
         ledger.close()
@@ -244,6 +246,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="checkout of the published code")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--per-round", type=int, default=4, help="candidates of each group in a round")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--scale", type=int, default=20)
     parser.add_argument("--workers", type=int, default=default_size(torch.device("cpu")))
     parser.add_argument("--overhead", type=int, metavar="TRIALS", help="the study's own cost instead")
@@ -263,14 +266,16 @@ def main() -> None:
     drawn = {
         group: [c for c in (grid[i] for i in rng.permutation(len(grid))) if c.params["width"] in widths]
         for group, widths in GROUPS.items()
+        if group in args.groups
     }
     choice = choose_device("cpu")
     print(f"{hardware(choice)}; {args.rounds} rounds of {args.per_round} candidates; 1/{args.scale} of the work\n")
     seconds: dict[tuple[str, str], list[float]] = {}
-    work: dict[str, list[float]] = {group: [] for group in GROUPS}
+    work: dict[str, list[float]] = {group: [] for group in drawn}
     with tempfile.TemporaryDirectory() as name, Processes(args.workers, choice.device) as crew:
         loops: dict[str, Callable[[list[Candidate], TrainingTask], None]] = {
             f"nasproxy, {args.workers} workers": Ours(crew, space, Path(name) / "crew"),
+            f"nasproxy, {args.workers} workers, bfloat16": Ours(crew, space, Path(name) / "lower", "bfloat16"),
             "nasproxy, one process": Ours(Inline(choice.device), space, Path(name) / "inline"),
             "plain PyTorch": plain_loop,
         }
@@ -293,16 +298,16 @@ def main() -> None:
                     flush=True,
                 )
     first = next(iter(loops))
-    print(f"\n{'':28}{'candidates/min':>15}{'GFLOP/s':>9}   {'times slower than ' + first} (least, greatest)")
+    print(f"\n{'':40}{'candidates/min':>15}{'GFLOP/s':>9}   {'times slower than ' + first} (least, greatest)")
     result: dict[str, Any] = {}
-    for group in GROUPS:
+    for group in drawn:
         for label in loops:
             own = seconds[group, label]
             rate = 60 * args.per_round * len(own) / (sum(own) * args.scale)
             speed = sum(work[group]) / sum(own) / 1e9
             ratios = [b / a for a, b in zip(seconds[group, first], own, strict=True)]
             print(
-                f"{group + ', ' + label:28.28}{rate:15.2f}{speed:9.0f}   {statistics.median(ratios):.2f} "
+                f"{group + ', ' + label:40}{rate:15.2f}{speed:9.0f}   {statistics.median(ratios):.2f} "
                 f"({min(ratios):.2f}, {max(ratios):.2f})"
             )
             result[f"{group}, {label}"] = {"per_minute": rate, "gflops": speed, "ratios": ratios}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -184,8 +184,10 @@ class _Study:
             self._trials.append(trial)
 
     def tell(self, number: int, accuracy: float | None) -> None:
+        """The answer to trial ``number``; None: it failed. Whoever sees all its trainings tells it."""
         state = TrialState.FAIL if accuracy is None else TrialState.COMPLETE
-        self.ledger.patiently(lambda: self._study.tell(number, accuracy, state=state, skip_if_finished=True))
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another host told the same just now
+            self.ledger.patiently(lambda: self._study.tell(number, accuracy, state=state, skip_if_finished=True))
         if self._trials is not None:
             told = copy(self._trials[number])
             told.state, told.values = state, None if accuracy is None else [accuracy]

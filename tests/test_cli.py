@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -340,7 +341,13 @@ def test_a_changed_space_is_not_mixed_into_a_run(road, tmp_path):
     ]
     nasproxy(folder, *arguments)
     space.write_text(space.read_text().replace("[4, 8]", "[4, 8, 16]"))
-    assert "another space" in nasproxy(folder, *arguments, code=2)
+    refused = nasproxy(folder, *arguments, code=2)
+    assert "another space" in refused
+    assert "was: width: 4, 8\n" in refused
+    assert "is:  width: 4, 8, 16" in refused
+    assert str(tmp_path / "run-2") in nasproxy(folder, *arguments, "--fork")
+    rows = sqlite3.connect(tmp_path / "run-2" / "evaluations.sqlite").execute("SELECT COUNT(*) FROM evaluations")
+    assert rows.fetchone()[0] >= 2  # with those of the run it was forked from
     space.write_text(space.read_text().replace("[4, 8, 16]", "[4, 8]"))
     for other, what in ((["--sampler", "random"], "sampler"), (["--epochs", "3"], "epochs"), (["--seed", "1"], "seed")):
         assert f"another {what}" in nasproxy(folder, *arguments, *other, code=2)

@@ -193,3 +193,93 @@ def test_a_family_gets_the_settings_it_has():
     assert family_options("mlp", **settings) == {"width": 32, "depth": 2}
     assert family_options("resnet18", **settings) == {"norm": "batch"}
     assert family_options("nasbench201", **settings) == {}
+
+
+# ------------------------------------------------------------------------------------------------------ search families
+
+
+def test_a_resnet_of_four_stages_is_resnet18():
+    """Two basic blocks a stage and width 64: the same layers in the same order, so the same net from the same seed."""
+    for norm in ("batch", "group"):
+        ours = seeded(lambda norm=norm: NETWORKS["resnet"]((3, 32, 32), 10, width=64, stages=4, norm=norm), 0)
+        published = seeded(lambda norm=norm: NETWORKS["resnet18"]((3, 32, 32), 10, norm=norm), 0)
+        images = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+        assert torch.equal(ours(images), published(images))
+    assert num_params(seeded(lambda: NETWORKS["resnet"]((3, 32, 32), 10, width=64, stages=4), 0)) == 11_173_962
+
+
+def test_a_bottleneck_is_torchvisions():
+    from torchvision.models.resnet import Bottleneck
+
+    def made():
+        shortcut = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 1, stride=2, bias=False), torch.nn.BatchNorm2d(32))
+        return Bottleneck(16, 8, stride=2, downsample=shortcut)
+
+    theirs = seeded(made, 0)
+    options = {"width": 4, "blocks": 1, "stages": 2, "block": "bottleneck", "expansion": 4}
+    net = seeded(lambda: NETWORKS["resnet"]((3, 8, 8), 10, **options), 0)
+    ours = net[4]  # the second stage's
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    images = torch.randn((2, 16, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ours(images), theirs(images), atol=1e-6)
+
+
+@pytest.mark.parametrize(("before", "after", "stride", "expansion"), [(8, 8, 1, 3), (8, 16, 2, 6), (8, 8, 1, 1)])
+def test_an_inverted_residual_is_torchvisions(before, after, stride, expansion):
+    from torchvision.models.mobilenetv2 import InvertedResidual
+
+    from nasproxy.networks.mobilenet import _InvertedResidual
+
+    theirs = seeded(lambda: InvertedResidual(before, after, stride, expansion), 0)
+    ours = seeded(lambda: _InvertedResidual(before, after, 3, expansion, stride, squeeze=False), 1)
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    images = torch.randn((2, before, 9, 9), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ours(images), theirs(images), atol=1e-6)
+
+
+def test_squeeze_and_excitation_is_torchvisions():
+    from torchvision.ops import SqueezeExcitation
+
+    from nasproxy.networks.mobilenet import _SqueezeExcitation
+
+    theirs = seeded(lambda: SqueezeExcitation(12, 3), 0)
+    ours = seeded(lambda: _SqueezeExcitation(12), 1)
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    images = torch.randn((2, 12, 5, 5), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ours(images), theirs(images), atol=1e-6)
+
+
+def test_a_mobilenet_has_as_many_blocks_as_its_depths():
+    net = seeded(lambda: NETWORKS["mobilenet"]((3, 32, 32), 10, depth_1=1, depth_2=2, depth_3=3), 0)
+    blocks = [module for module in net if type(module).__name__ == "_InvertedResidual"]
+    assert len(blocks) == 6
+    assert net[:-3](torch.zeros(1, 3, 32, 32)).shape == (1, 64, 8, 8)
+
+
+def test_torchvision_models_keep_their_options_and_take_any_images():
+    net = seeded(lambda: NETWORKS["torchvision"]((1, 8, 8), 7, model="mobilenet_v2", width_mult=0.5, side=32), 0)
+    assert net.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
+    with pytest.raises(NasproxyError, match="resnet18"):
+        NETWORKS["torchvision"]((3, 32, 32), 10, model="resnet81")
+    with pytest.raises(NasproxyError, match="does not take these options"):
+        NETWORKS["torchvision"]((3, 32, 32), 10, model="squeezenet1_1", width_mult=0.5)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("resnet", {"block": "basik"}, "basic"),
+        ("resnet", {"stem": "conv7"}, "conv3"),
+        ("resnet", {"blocks": 0}, "`blocks >= 1`"),
+        ("mobilenet", {"kernel_2": 4}, "must be odd"),
+        ("mobilenet", {"depth_3": 0}, "`depth >= 1`"),
+    ],
+)
+def test_options_that_cannot_be_are_named(family, options, message):
+    with pytest.raises(NasproxyError, match=message):
+        NETWORKS[family]((3, 32, 32), 10, **options)
+
+
+def test_maps_of_one_pixel_under_instance_norm_are_refused():
+    with pytest.raises(NasproxyError, match="turns 1×1 maps into zeros"):
+        seeded(lambda: NETWORKS["resnet"]((1, 8, 8), 10, norm="instance", stages=4), 0)

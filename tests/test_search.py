@@ -158,7 +158,7 @@ def test_one_process_per_run(tmp_path):
         )
         other = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
     assert other.returncode != 0
-    assert "in use by another nasproxy process" in other.stderr
+    assert f"in use by another nasproxy process (process {os.getpid()} on " in other.stderr
 
 
 def test_a_trial_left_running_is_trained_by_whoever_comes_next(parts, tmp_path):

@@ -1,0 +1,64 @@
+"""Network families: one function each, flat arguments in, an ``nn.Module`` out.
+
+Every family has the signature ``family(input_shape, num_classes, **options)``, where ``input_shape`` is ``(c, h, w)``
+in pixels and every option has a default. A family raises :class:`~nasproxy.errors.NasproxyError` when the options
+cannot be built for that input. To add one, write a function and name it in ``NETWORKS`` at the bottom of this file.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from nasproxy.networks.mobilenet import mobilenet
+from nasproxy.networks.nasbench201 import nasbench201
+from nasproxy.networks.parts import ACTIVATIONS, NORMS, POOLINGS, num_params, seeded
+from nasproxy.networks.published import alexnet, convnet, lenet, mlp, resnet18, vgg11
+from nasproxy.networks.resnet import resnet
+from nasproxy.networks.vision import torchvision_model
+
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "NORMS",
+    "POOLINGS",
+    "alexnet",
+    "convnet",
+    "family_options",
+    "lenet",
+    "mlp",
+    "mobilenet",
+    "nasbench201",
+    "num_params",
+    "resnet",
+    "resnet18",
+    "seeded",
+    "torchvision_model",
+    "vgg11",
+]
+
+
+def family_options(family: str, *, width: int, depth: int, norm: str) -> dict[str, int | str]:
+    """Those of the settings of a matching net that ``family`` has a say for.
+
+    ``width`` and ``depth`` go together; a family of fixed depth keeps its published width.
+    """
+    known = inspect.signature(NETWORKS[family]).parameters
+    options: dict[str, int | str] = {"width": width, "depth": depth} if "depth" in known else {}
+    return options | ({"norm": norm} if "norm" in known else {})
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "convnet": convnet,
+    "mlp": mlp,
+    "lenet": lenet,
+    "alexnet": alexnet,
+    "vgg11": vgg11,
+    "resnet18": resnet18,
+    "resnet": resnet,
+    "mobilenet": mobilenet,
+    "nasbench201": nasbench201,
+    "torchvision": torchvision_model,
+}

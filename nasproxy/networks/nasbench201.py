@@ -1,0 +1,101 @@
+"""The cells of NAS-Bench-201 in the benchmark's own skeleton.
+
+References: Dong, Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasproxy.errors import unknown
+from nasproxy.networks.parts import positive
+
+CELL_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+class _Zero(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.zeros_like(images)
+
+
+def _pre_activated(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """ReLU → convolution without bias → batch norm."""
+    convolution = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(after))
+
+
+def _operation(name: str, channels: int) -> nn.Module:
+    if name == "none":
+        return _Zero()
+    if name == "skip_connect":
+        return nn.Identity()
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    return _pre_activated(channels, channels, 1 if name == "nor_conv_1x1" else 3)
+
+
+class _Cell(nn.Module):
+    """Node j of four is the sum of ``edges[(i, j)]`` applied to every node i before it."""
+
+    def __init__(self, operations: dict[tuple[int, int], str], channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict({f"{i}-{j}": _operation(name, channels) for (i, j), name in operations.items()})
+
+    def forward(self, images: Tensor) -> Tensor:
+        nodes = [images]
+        for j in range(1, 4):
+            inputs = [self.edges[f"{i}-{j}"](nodes[i]) for i in range(j)]
+            nodes.append(torch.stack(inputs).sum(0))
+        return nodes[-1]
+
+
+class _Reduction(nn.Module):
+    """The benchmark's residual block between two stages: half the side, twice the channels."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = _pre_activated(before, after, 3, stride=2)
+        self.second = _pre_activated(after, after, 3)
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False))
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.second(self.first(images)) + self.shortcut(images)
+        return result
+
+
+def nasbench201(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    edge_01: str = "nor_conv_3x3",
+    edge_02: str = "nor_conv_3x3",
+    edge_12: str = "nor_conv_3x3",
+    edge_03: str = "nor_conv_3x3",
+    edge_13: str = "nor_conv_3x3",
+    edge_23: str = "nor_conv_3x3",
+    cells: int = 5,
+    channels: int = 16,
+) -> nn.Module:
+    """A cell of NAS-Bench-201 in its skeleton: stem, three stages of ``cells`` cells with 1, 2, 4 · ``channels``, mean.
+
+    ``edge_ij`` is the operation from node i to node j of the cell. The benchmark's own nets have five cells and 16
+    channels. Source: Dong, Yang, "NAS-Bench-201", ICLR 2020, section 2.
+
+    Raises:
+        NasproxyError: for an unknown operation.
+    """
+    positive(cells=cells, channels=channels)
+    operations = {(0, 1): edge_01, (0, 2): edge_02, (1, 2): edge_12, (0, 3): edge_03, (1, 3): edge_13, (2, 3): edge_23}
+    for name in operations.values():
+        if name not in CELL_OPERATIONS:
+            raise unknown("operation", name, CELL_OPERATIONS)
+    width = channels
+    layers: list[nn.Module] = [nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+    for stage in range(3):
+        if stage > 0:
+            layers.append(_Reduction(width, 2 * width))
+            width *= 2
+        layers += [_Cell(operations, width) for _ in range(cells)]
+    head = (nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+    return nn.Sequential(*layers, *head)
