@@ -229,7 +229,7 @@ Workers = Annotated[
     typer.Option(
         min=1,
         envvar="NASPROXY_WORKERS",
-        help="Processes that train, on the device. [default: one per CPU core; one on a GPU]",
+        help="Processes that train, on the device. [default: one per two CPU threads; one on a GPU]",
     ),
 ]
 Storage = Annotated[

@@ -35,6 +35,7 @@ from nasproxy.train import OUT_OF_MEMORY, Fit, TrainingImages, train_candidate
 
 MAX_ATTEMPTS = 3
 HANG_SECONDS = 900.0
+THREADS_PER_WORKER = 2
 WORKER_BYTES = 2**30  # of memory, for torch, the net and its activations
 BEAT_SECONDS = 1.0
 NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
@@ -161,19 +162,20 @@ def hire(size: int | None, device: torch.device, *, tell: Callable[[str], None] 
     if size == 1:
         yield Inline(device)
     else:
-        with Processes(size, device, tell=tell) as crew:
+        with Processes(size, device, threads=max(1, torch.get_num_threads() // size), tell=tell) as crew:
             yield crew
 
 
 def default_size(device: torch.device) -> int:
-    """On a CPU one worker per thread that torch would use, as far as memory goes; on a GPU one.
+    """On a CPU one worker per two threads that torch would use, as far as memory goes; on a GPU one.
 
-    Two workers with one thread each train more than one with two (benchmarks/RESULTS.md).
+    Two threads train one candidate as fast as two workers train two, and leave no core without work at the end of a
+    round (benchmarks/RESULTS.md); on a GPU nothing has been measured yet.
     """
     if device.type != "cpu":
         return 1
     pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else WORKER_BYTES
-    return max(1, min(torch.get_num_threads(), pages // WORKER_BYTES))
+    return max(1, min(torch.get_num_threads() // THREADS_PER_WORKER, pages // WORKER_BYTES))
 
 
 @dataclass
