@@ -266,14 +266,11 @@ class Processes:
         while not found and (left := ends - time.monotonic()) > 0:
             beat()
             self._retry()
-            try:
-                worker, message = self._inbox.get(timeout=min(left, BEAT_SECONDS))
-            except queue.Empty:
-                found += self._end_hanging()
-                continue
-            found += self._take(worker, message)
-            while not self._inbox.empty():
-                found += self._take(*self._inbox.get())
+            with contextlib.suppress(queue.Empty):
+                found += self._take(*self._inbox.get(timeout=min(left, BEAT_SECONDS)))
+                while True:
+                    found += self._take(*self._inbox.get_nowait())
+            found += self._end_hanging()
         return found
 
     def close(self) -> None:

@@ -198,6 +198,12 @@ def test_the_command_line_on_a_database(server, tmp_path):
     arguments = ["search", "--space", "convnet_small", "--proxy", tmp_path / "proxy.safetensors", "--trials", "3"]
     arguments += ["--epochs", "2", "--sample", "2", "--top", "1", "--full-epochs", "1", "--full-images", "200"]
     first, second = (nasproxy(tmp_path / name, *arguments) for name in ("a", "b"))
+    other = arguments[: arguments.index("--epochs")]
+    unequal = subprocess.run(
+        [sys.executable, "-m", "nasproxy", *map(str, other)], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert unequal.returncode == 2
+    assert "give --budget" in " ".join(unequal.stderr.split())
     assert not list(tmp_path.glob("*/reports/*/*.sqlite"))
     assert [line for line in first.splitlines() if line.startswith("top")] == [
         line for line in second.splitlines() if line.startswith("top")

@@ -98,6 +98,11 @@ def search(
     SearchConfig(**search_overrides)  # says what is wrong before anything is loaded
     ValidateConfig(**validate_overrides)
     load_space(space_spec)
+    if storage is not None and budget is None and not {"trials", "epochs"} <= search_overrides.keys():
+        raise NasproxyError(
+            "Hosts that share a --storage must search alike, but each would choose a budget by its own speed: give "
+            "--budget quick|standard|paper, or --trials and --epochs."
+        )
     proxy_path = proxy or newest_proxy(proxy_folder)
     say("proxy", f"{proxy_path}{'' if proxy else ' (the newest one; --proxy takes another)'}")
     source = source_of(load_proxy(proxy_path), dataset, data_dir)
@@ -133,7 +138,7 @@ def search(
         )
         say_plan(plan)
         config, validate_config = plan.search, plan.validate
-        if config.pending is None:
+        if config.pending is None and storage is None:  # in a database the study's first host decides
             config = replace(config, pending=default_pending(workers, config.trials))
         if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
             workers = 1
