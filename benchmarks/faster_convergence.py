@@ -51,7 +51,7 @@ def accuracies(dataset: Dataset, images: torch.Tensor, labels: torch.Tensor, for
     build = partial(convnet, dataset.input_shape, dataset.num_classes, width=32, depth=1)
     recipe = RECIPES["published"]
     fits = [train_candidate(build, train, held_out, recipe, seed=seed, device=CPU) for seed in range(nets)]
-    return [100 * fit.accuracy for fit in fits if fit.accuracy is not None]
+    return [100 * fit.value for fit in fits if fit.value is not None]
 
 
 def run(dataset: Dataset, ipc: int, options: dict[str, object], seed: int, nets: int) -> dict[int, dict[str, object]]:

@@ -27,8 +27,11 @@ from nasproxy.datasets import Dataset
 from nasproxy.errors import unknown
 from nasproxy.evaluations import TrainingTask
 from nasproxy.networks import seeded
+from nasproxy.objective import parse_rungs, parse_terms
+from nasproxy.scores import score_names
 from nasproxy.spaces import SearchSpace, SpaceInspection
 from nasproxy.train import TrainingImages, fit
+from nasproxy.zero_cost import MINIBATCH, ZERO_COST
 
 # From the most faithful to the cheapest.
 ORDER = ("paper", "standard", "quick")
@@ -178,6 +181,8 @@ def _seconds_per_image(
 
 # A forward pass costs about a third of a training step on the same images.
 FORWARD_SHARE = 1 / 3
+# A score that needs no training, in training steps on its minibatch; the dearest, latency and zen, take about four.
+ZERO_COST_STEPS = 4
 
 
 def plan_search(
@@ -203,9 +208,29 @@ def plan_search(
     large = _seconds_per_image(space, inspection, dataset, min(FULL_RECIPE.batch_size, len(dataset.train)), device)
     evaluation = len(dataset.val) * large * FORWARD_SHARE
 
-    def proxy_seconds(search: SearchConfig) -> float:
-        epochs = search.epochs or task.recipe.epochs
-        return search.seeds * (epochs * len(task.train.images) * small + evaluation)
+    num_images = len(task.train.images)
+
+    def proxy_seconds(search: SearchConfig, *, epochs: int | None = None, share: float = 1.0) -> float:
+        epochs = epochs or search.epochs or task.recipe.epochs
+        return search.seeds * (epochs * share * num_images * small + evaluation)
+
+    def score_seconds(search: SearchConfig, name: str) -> float:
+        return search.seeds * ZERO_COST_STEPS * MINIBATCH * small if name in ZERO_COST else proxy_seconds(search)
+
+    def candidate_seconds(search: SearchConfig) -> float:
+        """Of the search's objective, on average over candidates that rungs end and others."""
+        total, left = 0.0, 1.0
+        for kind, number in parse_rungs(search.rungs):
+            if kind == "epochs":
+                cost = proxy_seconds(search, epochs=number)
+            elif kind == "ipc":
+                cost = proxy_seconds(search, share=min(1.0, number * dataset.num_classes / num_images))
+            else:
+                cost = score_seconds(search, kind)
+            total += left * cost
+            left /= search.reduction
+        names = [name for _, name in parse_terms(search.score)] + list(score_names(search.against))
+        return total + left * sum(score_seconds(search, name) for name in names)
 
     def validation_seconds(search: SearchConfig, config: ValidateConfig) -> float:
         if not validation:
@@ -213,10 +238,11 @@ def plan_search(
         images = min(config.images or len(dataset.train), len(dataset.train))
         full = 0.0 if truth else config.seeds * (config.epochs * images * large + evaluation)
         # The sample is trained on the proxy and on random images, too; the pick once more for the test accuracy.
-        return (config.sample + config.top + 1) * full + 2 * config.sample * proxy_seconds(search)
+        more = sum(score_seconds(search, name) for name in score_names(config.scores))
+        return (config.sample + config.top + 1) * full + config.sample * (2 * proxy_seconds(search) + more)
 
     def total_seconds(search: SearchConfig, config: ValidateConfig) -> float:
-        return search.trials * proxy_seconds(search) + validation_seconds(search, config)
+        return search.trials * candidate_seconds(search) + validation_seconds(search, config)
 
     slower = ""
     for name in _names(budget):

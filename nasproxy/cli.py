@@ -20,6 +20,7 @@ from nasproxy.config import (
     INITS,
     NET_DATA,
     PRECISIONS,
+    PRUNERS,
     REAL_CHOICES,
     RECIPES,
     SAMPLERS,
@@ -245,6 +246,10 @@ Top = Annotated[int | None, typer.Option(help=f"The search's best, validated apa
 FullEpochs = Annotated[int | None, typer.Option(help=f"Epochs of full training. {BY_BUDGET}")]
 FullImages = Annotated[int | None, typer.Option(help=f"Training images of full training. {BY_BUDGET}")]
 FullSeeds = Annotated[int | None, typer.Option(help=f"Seeds of full training. [default: {ValidateConfig.seeds}]")]
+Scores = Annotated[
+    str | None,
+    typer.Option(help="Further scores to hold against full accuracy, such as early_stop,synflow,naswot; or all."),
+]
 TruthOption = Annotated[
     Path | None,
     typer.Option(
@@ -273,6 +278,22 @@ def search_command(
     precision: Annotated[
         str, typer.Option(help=f"Of products in training on the small sets: {' | '.join(SEARCH_PRECISIONS)}.")
     ] = SearchConfig.precision,
+    score: Annotated[
+        str,
+        typer.Option(help="What to maximise: a score (`nasproxy list`), or a sum of standings such as 2*proxy+naswot."),
+    ] = SearchConfig.score,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Minimise these scores beside it, such as params,latency: gives a Pareto front."),
+    ] = None,
+    rungs: Annotated[
+        str | None,
+        typer.Option(
+            help="Cheap steps before, of which only the best go on: scores, epochs=N, ipc=N, such as naswot,epochs=30."
+        ),
+    ] = None,
+    pruner: Annotated[str, typer.Option(help=f"Which go on: {' | '.join(PRUNERS)}.")] = SearchConfig.pruner,
+    reduction: Annotated[int, typer.Option(help="One in so many goes on (halving).")] = SearchConfig.reduction,
     workers: Workers = None,
     storage: Storage = None,
     fork: Annotated[
@@ -286,6 +307,7 @@ def search_command(
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
     full_seeds: FullSeeds = None,
+    scores: Scores = None,
     truth: TruthOption = None,
     out: Annotated[
         Path | None, typer.Option(help=f"Run folder. [default: one in {RUN_FOLDER}/ named after space and proxy]")
@@ -307,10 +329,21 @@ def search_command(
         proxy_folder=PROXY_FOLDER,
         run_folder=RUN_FOLDER,
         search_overrides=_given(
-            trials=trials, sampler=sampler, seeds=seeds, epochs=epochs, seed=seed, pending=pending, precision=precision
+            trials=trials,
+            sampler=sampler,
+            seeds=seeds,
+            epochs=epochs,
+            seed=seed,
+            pending=pending,
+            precision=precision,
+            score=score,
+            against=against,
+            rungs=rungs,
+            pruner=pruner,
+            reduction=reduction,
         ),
         validate_overrides=_given(
-            sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed
+            sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed, scores=scores
         ),
         budget=budget,
         validation=validate,
@@ -334,6 +367,7 @@ def validate_command(
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
     full_seeds: FullSeeds = None,
+    scores: Scores = None,
     truth: TruthOption = None,
     dataset: DatasetOption = None,
     data_dir: DataDir = None,
@@ -350,7 +384,7 @@ def validate_command(
 
     commands.validate(
         run or _newest_run(),
-        _given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds),
+        _given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, scores=scores),
         truth=truth,
         dataset=dataset,
         data_dir=data_dir,
@@ -446,6 +480,14 @@ def check_command(
     from nasproxy import commands
 
     commands.check(target, dataset=dataset, data_dir=data_dir, offline=offline, image_size=image_size)
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of search spaces, for editors."""
+    from nasproxy.spaces import schema_text
+
+    print(schema_text(), end="")
 
 
 @app.command("list")

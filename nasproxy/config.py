@@ -281,6 +281,7 @@ def condense_config(**values: Any) -> CondenseConfig:
 SEARCH_PRECISIONS = ("float32", "bfloat16")
 
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "brute-force")
+PRUNERS = ("halving", "median")
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,10 @@ class SearchConfig:
 
     ``epochs`` of None is the recipe's own number. ``pending`` candidates may be at work at once, whatever the number of
     workers: proposals depend on it; None: set when the study begins, see :func:`~nasproxy.search.default_pending`.
+
+    ``score`` is what is maximised, a name or a sum such as "0.7*proxy+0.3*naswot"; ``against`` names what is minimised
+    beside it, ``rungs`` what a candidate climbs before, cheapest first ("naswot,epochs=10,epochs=30", or "ipc=1"), both
+    separated by commas. ``pruner`` lets the best ``1 / reduction`` of a rung go on, see :mod:`nasproxy.pruning`.
     """
 
     trials: int = 100
@@ -298,8 +303,16 @@ class SearchConfig:
     seed: int = 0
     pending: int | None = None
     precision: str = "float32"
+    score: str = "proxy"
+    against: str = ""
+    rungs: str = ""
+    pruner: str = "halving"
+    reduction: int = 3
 
     def __post_init__(self) -> None:
+        _at_least(2, reduction=self.reduction)
+        if self.pruner not in PRUNERS:
+            raise unknown("pruner", self.pruner, PRUNERS)
         if self.precision not in SEARCH_PRECISIONS:
             raise unknown("precision", self.precision, SEARCH_PRECISIONS)
         _at_least(1, trials=self.trials, seeds=self.seeds, epochs=self.epochs, pending=self.pending)
@@ -312,7 +325,8 @@ class SearchConfig:
 class ValidateConfig:
     """Settings of ``validate``: full-data training of a uniform ``sample`` of the space and of the search's ``top``.
 
-    ``images`` limits the training images (None: all of them); ``k`` is the k of recall@k.
+    ``images`` limits the training images (None: all of them); ``k`` is the k of recall@k. ``scores``, separated by
+    commas, are held against the full accuracy beside the proxy, the random subset, parameters and FLOPs.
     """
 
     sample: int = 20
@@ -322,6 +336,7 @@ class ValidateConfig:
     seeds: int = 1
     k: int = 5
     seed: int = 0
+    scores: str = ""
 
     def __post_init__(self) -> None:
         _at_least(1, epochs=self.epochs, images=self.images, seeds=self.seeds, k=self.k)

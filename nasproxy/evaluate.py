@@ -170,7 +170,7 @@ class Row:
 
     @property
     def accuracies(self) -> list[float]:
-        return [e.accuracy for own in self.sets for e in own if e.accuracy is not None]
+        return [e.value for own in self.sets for e in own if e.value is not None]
 
     @property
     def failures(self) -> list[str]:
@@ -186,7 +186,7 @@ class Row:
         """Means over the trainings of each set, or the trainings of the only one."""
         if len(self.sets) == 1:
             return self.accuracies
-        by_set = [[e.accuracy for e in own if e.accuracy is not None] for own in self.sets]
+        by_set = [[e.value for e in own if e.value is not None] for own in self.sets]
         return [sum(own) / len(own) for own in by_set if own]
 
     @property

@@ -1,20 +1,32 @@
-"""What is measured: a training task, one row per candidate, task and seed, and their mean over seeds."""
+"""What is measured: a task, one row per candidate, task and seed, and their mean over seeds."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import torch
+from torch import nn
+
 from nasproxy.config import Recipe, config_hash
+from nasproxy.networks import seeded
+from nasproxy.randomness import derive_seed
 from nasproxy.spaces import Params
-from nasproxy.train import TrainingImages
+from nasproxy.train import Fit, TrainingImages, failure_of, train_candidate
+from nasproxy.zero_cost import measure
+
+NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One training of one candidate.
+    """One candidate's score with one seed.
 
-    ``score`` names what was trained on ("proxy", "random_subset", "full", "test"); ``setting`` is a digest of the
-    images, the recipe and the held-out split. ``accuracy`` is a fraction; with a ``failure`` it is None.
+    ``score`` is a name in ``SCORES``, or "full" or "test" for the full accuracy; ``setting`` is a digest of the images,
+    the recipe and the held-out split. ``value`` is the held-out accuracy, a fraction, of a trained score, whose
+    held-out cross-entropy is ``loss``; with a ``failure`` it is None.
     """
 
     candidate: str
@@ -22,7 +34,7 @@ class Evaluation:
     score: str
     setting: str
     seed: int
-    accuracy: float | None
+    value: float | None
     loss: float | None
     seconds: float
     failure: str | None = None
@@ -46,10 +58,84 @@ class TrainingTask:
     precision: str = "float32"
 
     @property
+    def alone(self) -> bool:
+        """Whether nothing else may run beside it."""
+        return False
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """``(c, h, w)`` of every image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def run(
+        self,
+        build: Callable[[], nn.Module],
+        train: TrainingImages,
+        held_out: TrainingImages,
+        *,
+        seed: int,
+        device: torch.device,
+        beat: Callable[[], None],
+    ) -> Fit:
+        """The task done once, with its images as they were moved to ``device``; ``beat`` is called now and then."""
+        return train_candidate(
+            build,
+            train,
+            held_out,
+            self.recipe,
+            seed=seed,
+            device=device,
+            precision=self.precision,
+            on_update=lambda *_: beat(),
+        )
+
+
+@dataclass(frozen=True)
+class MeasuringTask:
+    """Measure a score that needs no training, by its name in ``ZERO_COST``, on the minibatch ``train``.
+
+    With ``alone`` nothing else may run beside it, on this device.
+    """
+
+    score: str
+    label: str
+    train: TrainingImages
+    num_classes: int
+    setting: str
+    alone: bool = False
+    held_out: TrainingImages = NO_IMAGES
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """``(c, h, w)`` of every image."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    def run(
+        self,
+        build: Callable[[], nn.Module],
+        train: TrainingImages,
+        held_out: TrainingImages,
+        *,
+        seed: int,
+        device: torch.device,
+        beat: Callable[[], None],
+    ) -> Fit:
+        """As :meth:`TrainingTask.run`; a score that is infinite or NaN for this net is a failure, too."""
+        start = time.perf_counter()
+        images, labels = train.batch(slice(None), device)
+        failure, value = None, math.nan
+        try:
+            value = measure(self.score, seeded(build, derive_seed(seed, "init")).to(device), images, labels, seed=seed)
+            if not math.isfinite(value):
+                failure = f"undefined: {self.score} is {value}"
+        except (RuntimeError, ValueError) as error:
+            failure = failure_of(error)
+        return Fit(None if failure else value, None, time.perf_counter() - start, failure)
+
+
+Task = TrainingTask | MeasuringTask
 
 
 def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "float32") -> str:
@@ -60,9 +146,9 @@ def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "f
 
 @dataclass(frozen=True)
 class MeanScore:
-    """Mean over seeds: ``accuracy`` with standard deviation ``std``, ``loss``, total ``seconds``; or a ``failure``."""
+    """Mean over seeds: ``value`` with standard deviation ``std``, ``loss``, total ``seconds``; or a ``failure``."""
 
-    accuracy: float | None
+    value: float | None
     std: float | None
     loss: float | None
     seconds: float
@@ -82,8 +168,8 @@ def mean_score(evaluations: list[Evaluation]) -> MeanScore:
     for evaluation in evaluations:
         if evaluation.failure is not None:
             return MeanScore(None, None, None, seconds, n, evaluation.failure)
-    accuracies = [evaluation.accuracy for evaluation in evaluations if evaluation.accuracy is not None]
+    values = [evaluation.value for evaluation in evaluations if evaluation.value is not None]
     losses = [evaluation.loss for evaluation in evaluations if evaluation.loss is not None]
-    mean = sum(accuracies) / n
-    std = (sum((value - mean) ** 2 for value in accuracies) / (n - 1)) ** 0.5 if n > 1 else None
+    mean = sum(values) / n
+    std = (sum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5 if n > 1 else None
     return MeanScore(mean, std, sum(losses) / n, seconds, n, None)

@@ -99,15 +99,15 @@ def rank_svg(x_ranks: Sequence[float], y_ranks: Sequence[float], xlabel: str, *,
     return _svg(figure, name)
 
 
-def history_svg(history: Sequence[tuple[int, float]]) -> str:
-    """Proxy accuracy of each candidate in the order of the search, and the best so far; accuracies are fractions."""
+def history_svg(history: Sequence[tuple[int, float]], ylabel: str, *, percent: bool = True) -> str:
+    """The score of each candidate in the order of the search, and the best so far; with ``percent`` of fractions."""
     figure, axes = _figure()
     x = [number for number, _ in history]
-    y = [100 * accuracy for _, accuracy in history]
+    y = [100 * score if percent else score for _, score in history]
     axes.scatter(x, y, s=14, color=GREY, label="candidate")
     axes.step(x, np.maximum.accumulate(y) if y else y, where="post", color=BLUE, linewidth=1.8, label="best so far")
     axes.set_xlabel("candidates evaluated", fontsize=9)
-    axes.set_ylabel("validation accuracy on the proxy, %", fontsize=9)
+    axes.set_ylabel(_plain(ylabel, 48), fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return _svg(figure, "history")
 

@@ -35,7 +35,7 @@ _EVALUATIONS = sql.Table(
     sql.Column("setting", sql.String(64), primary_key=True),
     sql.Column("seed", sql.BigInteger, primary_key=True, autoincrement=False),
     sql.Column("params", sql.Text),
-    sql.Column("accuracy", sql.Double),
+    sql.Column("value", sql.Double),
     sql.Column("loss", sql.Double),
     sql.Column("seconds", sql.Double),
     sql.Column("failure", sql.Text),

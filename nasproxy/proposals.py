@@ -15,6 +15,7 @@ from copy import deepcopy
 import numpy as np
 import optuna
 from optuna import samplers
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nasproxy.errors import unknown
@@ -31,6 +32,11 @@ MAX_DRAWS = 100_000
 
 class SpaceExhausted(Exception):
     """Every valid candidate of the space was proposed."""
+
+
+def directions(num_against: int) -> list[StudyDirection]:
+    """A study's: its first value is maximised, the others are minimised."""
+    return [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * num_against]
 
 
 def make_sampler(name: str, seed: int) -> samplers.BaseSampler:
@@ -54,11 +60,19 @@ class Proposer:
     """Proposes the next trial of a study from the trials it has.
 
     It keeps a copy of the study in memory, where the sampler sees what it may know. Candidates that ``inspection``
-    found impossible are proposed as pruned trials, for the sampler to learn from.
+    found impossible are proposed as pruned trials with a "reason", for the sampler to learn from. The first value of an
+    answer is maximised, ``num_against`` more are minimised.
     """
 
     def __init__(
-        self, space: SearchSpace, inspection: SpaceInspection, *, sampler: str, seed: int, pending: int
+        self,
+        space: SearchSpace,
+        inspection: SpaceInspection,
+        *,
+        sampler: str,
+        seed: int,
+        pending: int,
+        num_against: int = 0,
     ) -> None:
         self.space = space
         self.inspection = inspection
@@ -67,7 +81,13 @@ class Proposer:
         self.pending = pending
         self.known: set[str] = set()  # every valid candidate that was proposed
         self._repeats = 0  # proposals since the last new candidate
-        self._copy = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, 0))
+        self._storage = optuna.storages.InMemoryStorage()
+        self._copy = optuna.create_study(
+            storage=self._storage,
+            study_name="copy",
+            directions=directions(num_against),
+            sampler=make_sampler(sampler, 0),
+        )
         self._added = 0  # trials in the copy
         self._told = 0  # of them, those whose answers the sampler may know
         self._walk: np.ndarray | None = None
@@ -109,10 +129,9 @@ class Proposer:
             if isinstance(sampler, samplers.BaseGASampler):
                 # It selects parents once per generation, from what it knows at that moment.
                 sampler.get_parent_population(self._copy, sampler.get_trial_generation(self._copy, trial))
-            pruned = trial.state == TrialState.PRUNED
             self._copy.add_trial(
                 create_trial(
-                    state=TrialState.PRUNED if pruned else TrialState.RUNNING,
+                    state=TrialState.PRUNED if "reason" in trial.user_attrs else TrialState.RUNNING,
                     params=trial.params,
                     distributions=trial.distributions,
                     user_attrs=trial.user_attrs,
@@ -128,14 +147,21 @@ class Proposer:
             trial = trials[self._told]
             if not trial.state.is_finished():
                 return False
-            if trial.state != TrialState.PRUNED:
-                self._copy.tell(self._told, trial.value, state=trial.state)
+            if "reason" not in trial.user_attrs:
+                for step, value in trial.intermediate_values.items():
+                    self._storage.set_trial_intermediate_value(self._trial_id(self._told), step, value)
+                values = trial.values if trial.state == TrialState.COMPLETE else None
+                self._copy.tell(self._told, values, state=trial.state)
             self._told += 1
         return True
 
+    def _trial_id(self, number: int) -> int:
+        study = self._storage.get_study_id_from_name("copy")
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
+
     def _note(self, trial: FrozenTrial) -> None:
         identity = trial.user_attrs["candidate"]
-        new = trial.state != TrialState.PRUNED and identity not in self.known
+        new = "reason" not in trial.user_attrs and identity not in self.known
         self._repeats = 0 if new else self._repeats + 1
         if new:
             self.known.add(identity)

@@ -20,6 +20,10 @@ MAX_ROWS = 40  # of failures and of candidates in a table; what is left out is c
 Scalar = str | int | float | bool | None
 
 
+def label_of(params: dict[str, Scalar]) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())
+
+
 @dataclass(frozen=True)
 class CandidateRow:
     """One candidate of the validation: its parameters, its mean full accuracy ``truth``, its scores by name.
@@ -39,7 +43,7 @@ class CandidateRow:
 
     @property
     def label(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self.params.items())
+        return label_of(self.params)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,20 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class FrontPoint:
+    """One searched candidate: its score, what that was held against, and whether no other beats it in everything."""
+
+    params: dict[str, Scalar]
+    score: float
+    against: tuple[float, ...]
+    on_front: bool
+
+    @property
+    def label(self) -> str:
+        return label_of(self.params)
+
+
+@dataclass(frozen=True)
 class ClassPicture:
     """Images of one class, side by side, as a PNG in base64."""
 
@@ -107,6 +125,10 @@ class CorrelationReport:
     notes: tuple[str, ...]
     reproducibility: tuple[tuple[str, str], ...]
     commands: tuple[str, ...]
+    objective: str = "proxy"  # what the search ranked by: a score's name, or a sum of them
+    in_percent: bool = True  # whether that is an accuracy
+    against: tuple[str, ...] = ()  # what it was held against, names of scores
+    front: tuple[FrontPoint, ...] = ()  # with one that was
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)
@@ -337,8 +359,34 @@ def _figures(report: CorrelationReport) -> dict[str, Any]:
         if forest
         else None,
         "pairs": pairs,
-        "history": _svg_uri(history_svg(report.history)) if report.history else None,
+        "history": _svg_uri(history_svg(report.history, _score_axis(report), percent=report.in_percent))
+        if report.history
+        else None,
+        "fronts": _fronts(report),
     }
+
+
+def _score_axis(report: CorrelationReport) -> str:
+    if report.objective == "proxy":
+        return "validation accuracy on the proxy, %"
+    return f"{report.objective}{', %' if report.in_percent else ''}"
+
+
+def _fronts(report: CorrelationReport) -> list[tuple[str, str]]:
+    """What the score was held against, and the picture."""
+    scale = 100 if report.in_percent else 1
+    found = []
+    for place, name in enumerate(report.against):
+        groups = [
+            (
+                f"{words} ({sum(point.on_front == on_front for point in report.front)})",
+                [point.against[place] for point in report.front if point.on_front == on_front],
+                [scale * point.score for point in report.front if point.on_front == on_front],
+            )
+            for words, on_front in (("beaten by another", False), ("on the front", True))
+        ]
+        found.append((name, _svg_uri(scatter_svg(groups, name, _score_axis(report), name=f"front-{name}"))))
+    return found
 
 
 def render_report(report: CorrelationReport) -> str:
@@ -361,6 +409,7 @@ def render_report(report: CorrelationReport) -> str:
         pictures=[(p.name, f"data:image/png;base64,{p.png}") for p in report.pictures],
         sample=[row for row in report.candidates if row.group == "sample"],
         top=[row for row in report.candidates if row.group == "top"],
+        front=[point for point in report.front if point.on_front],
         max_rows=MAX_ROWS,
     )
 

@@ -22,7 +22,7 @@ LEDGER_FILE = "evaluations.sqlite"
 PROXY_FILE = "proxy.safetensors"
 REPORT_FILE = "report.html"
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

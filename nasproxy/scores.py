@@ -1,25 +1,29 @@
 """Scores: every cheap number that ranks candidates, and the full accuracy that they are held against.
 
 A *trained* score trains the candidate on a few images and measures it on the validation split; it is described by a
-:class:`~nasproxy.evaluations.TrainingTask`. A *counted* score is computed from the architecture alone. Higher ranks
-better for all of them, so that a correlation's sign means what it says.
+:class:`~nasproxy.evaluations.TrainingTask`. The others look at the freshly initialised net once (zero_cost.py), as a
+:class:`~nasproxy.evaluations.MeasuringTask`. Higher ranks better for all of them, so that a correlation's sign means
+what it says.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from nasproxy.condense.random_images import draw_per_class
-from nasproxy.config import FULL_RECIPE, Recipe, ValidateConfig, augmentation_for
+from nasproxy.config import FULL_RECIPE, Recipe, ValidateConfig, augmentation_for, config_hash
 from nasproxy.datasets import Dataset, LabeledImages, normalize
-from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import TrainingTask, task_setting
+from nasproxy.errors import NasproxyError, unknown
+from nasproxy.evaluations import MeasuringTask, Task, TrainingTask, task_setting
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed, generator
-from nasproxy.train import TrainingImages
+from nasproxy.train import TrainingImages, num_updates
+from nasproxy.zero_cost import MINIBATCH, ZERO_COST
 
 
 def check_fit(proxy: ProxySet, dataset: Dataset) -> None:
@@ -93,6 +97,50 @@ def random_subset_task(
     )
 
 
+def early_stop_task(
+    proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
+) -> TrainingTask:
+    """The score "early_stop": as many updates of as many images as on the proxy, but on fresh training images.
+
+    The training cost is the proxy's, and so are recipe and batch; images repeat only when there are too few.
+    """
+    recipe = recipe or proxy.recipe
+    num_proxy = len(proxy.training_images(0)[0])
+    batch = min(recipe.batch_size, num_proxy)
+    wanted = num_updates(recipe, num_proxy) * batch
+    epochs = math.ceil(wanted / len(dataset.train))
+    seed = int(proxy.provenance["config"]["seed"])
+    index = torch.randperm(len(dataset.train), generator=generator(seed, "early-stop"))[: math.ceil(wanted / epochs)]
+    recipe = replace(recipe, batch_size=batch, epochs=epochs, shuffle=True)
+    return TrainingTask(
+        score="early_stop",
+        label=f"Full data, stopped after {num_updates(recipe, len(index)):,} updates",
+        train=real_images(dataset, LabeledImages(dataset.train.images[index], dataset.train.labels[index])),
+        held_out=real_images(dataset, dataset.val),
+        recipe=recipe,
+        num_classes=dataset.num_classes,
+        setting=task_setting(
+            f"first {len(index)} by {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}", precision
+        ),
+        precision=precision,
+    )
+
+
+def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTask:
+    """A score of ``ZERO_COST`` on ``MINIBATCH`` training images, the same for every candidate."""
+    seed = int(proxy.provenance["config"]["seed"])
+    index = torch.randperm(len(dataset.train), generator=generator(seed, "minibatch"))[:MINIBATCH]
+    minibatch = LabeledImages(dataset.train.images[index], dataset.train.labels[index])
+    return MeasuringTask(
+        score=score,
+        label=ZERO_COST[score].label,
+        train=real_images(dataset, minibatch),
+        num_classes=dataset.num_classes,
+        setting=config_hash("minibatch", len(index), seed, dataset.fingerprint)[:16],
+        alone=score == "latency",
+    )
+
+
 def full_recipe(dataset: Dataset, epochs: int) -> Recipe:
     """Full-data training, equal for every candidate; mirrored only where a mirrored image keeps its class."""
     return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation_for(FULL_RECIPE.augmentation, dataset.flip))
@@ -124,10 +172,58 @@ def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -
     )
 
 
-# What `nasproxy list` prints, and the order of the report's table.
-SCORES: dict[str, str] = {
-    "proxy": "validation accuracy after training on the proxy set",
-    "random_subset": "the same on random real images, equally many per class: the baseline to beat",
-    "params": "number of trainable parameters; free",
-    "flops": "floating point operations of one forward pass; free",
+@dataclass(frozen=True)
+class Score:
+    """What ``nasproxy list`` prints of a score, its cost included, and how it is made of a proxy set and its data."""
+
+    description: str
+    make: Callable[[ProxySet, Dataset, Recipe | None, str], Task]
+
+
+def _zero_cost(name: str) -> Score:
+    return Score(
+        ZERO_COST[name].description, lambda proxy, dataset, recipe, precision: zero_cost_task(name, proxy, dataset)
+    )
+
+
+SCORES: dict[str, Score] = {
+    "proxy": Score(
+        "validation accuracy after training on the proxy set",
+        lambda proxy, dataset, recipe, precision: proxy_task(proxy, dataset, recipe, precision=precision),
+    ),
+    "random_subset": Score(
+        "the same on random real images, equally many per class: the baseline to beat",
+        lambda proxy, dataset, recipe, precision: random_subset_task(proxy, dataset, recipe, precision=precision),
+    ),
+    "early_stop": Score(
+        "the same after equally many updates on the full training data: the rival at equal cost",
+        lambda proxy, dataset, recipe, precision: early_stop_task(proxy, dataset, recipe, precision=precision),
+    ),
+    **{name: _zero_cost(name) for name in ZERO_COST},
 }
+
+
+def score_names(text: str) -> tuple[str, ...]:
+    """Names of scores separated by commas; "all" is every one, empty text none.
+
+    Raises:
+        NasproxyError: for an unknown name.
+    """
+    names = tuple(SCORES) if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in SCORES:
+            raise unknown("score", name, SCORES)
+    return tuple(dict.fromkeys(names))
+
+
+def make_task(
+    name: str, proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
+) -> Task:
+    """The score called ``name``, for candidates trained by ``recipe`` (None: the proxy's own) where it trains them.
+
+    Raises:
+        NasproxyError: for an unknown name, or when the data do not suffice for the score.
+    """
+    if name not in SCORES:
+        raise unknown("score", name, SCORES)
+    return SCORES[name].make(proxy, dataset, recipe, precision)

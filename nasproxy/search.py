@@ -1,4 +1,4 @@
-"""The search: an Optuna study over a space, every candidate trained on the proxy set, nothing trained twice.
+"""The search: an Optuna study over a space, every candidate measured by the objective, nothing trained twice.
 
 The study lives in SQLite in the run's folder, or in a PostgreSQL database that many hosts share, and can be opened with
 optuna-dashboard. What ends a process at any moment loses nothing: a trial is written at once, complete with its
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -21,35 +21,59 @@ from typing import Any, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nasproxy.climb import Answer, Climb
 from nasproxy.config import SearchConfig, config_hash
 from nasproxy.coordinator import Coordinator
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import MeanScore, TrainingTask, mean_score
+from nasproxy.evaluations import MeanScore, Task, mean_score
 from nasproxy.ledger import Ledger
-from nasproxy.proposals import MAX_WALK, Proposer, SpaceExhausted
+from nasproxy.objective import Objective, Standings, combined, single
+from nasproxy.proposals import MAX_WALK, Proposer, SpaceExhausted, directions
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
 from nasproxy.workers import Crew, Job
 
 STUDY_FILE = "study.sqlite"
 OWNER_FILE = ".owner"
-FORMAT = 2  # of a study
+FORMAT = 3  # of a study
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One searched candidate and its mean score on the proxy."""
+    """One searched candidate, its score by the objective, and what that is held ``against``.
+
+    Of a candidate that a rung ended, ``score`` is the rung's.
+    """
 
     candidate: Candidate
     score: MeanScore
+    against: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``ranking``, best first: by held-out accuracy, the loss breaking ties. ``history``: accuracies as proposed."""
+    """``ranking``, best first: by score, the held-out loss breaking ties. ``history``: scores as proposed.
 
+    ``pruned`` candidates were given up at a rung. ``front``: those of the ranking that no other beats in score and
+    everything it is held against, best score first. ``seconds``: of all that was measured. ``standings``: those that a
+    sum's scores take their rank among.
+    """
+
+    objective: Objective
     ranking: tuple[Ranked, ...]
     failed: tuple[Ranked, ...]
     history: tuple[tuple[int, float], ...]
+    pruned: tuple[Ranked, ...] = ()
+    front: tuple[Ranked, ...] = ()
+    seconds: float = 0.0
+    standings: Standings | None = None
+
+    @property
+    def unpruned_seconds(self) -> float | None:
+        """What the search would have taken, had all gone all the way as those did that went; None without any."""
+        if not self.ranking:
+            return None
+        mean = sum(row.score.seconds for row in self.ranking) / len(self.ranking)
+        return mean * (len(self.ranking) + len(self.pruned)) + sum(row.score.seconds for row in self.failed)
 
 
 @contextmanager
@@ -95,7 +119,7 @@ class _Study:
         self,
         run: Path,
         space: SearchSpace,
-        task: TrainingTask,
+        objective: Objective,
         config: SearchConfig,
         ledger: Ledger,
         *,
@@ -105,11 +129,13 @@ class _Study:
         identity: dict[str, Any] = {
             "format": FORMAT,
             "space": space.hash,
-            "task": task.setting,
+            "objective": objective.identity(),
             "sampler": config.sampler,
             "seeds": config.seeds,
             "seed": config.seed,
         }
+        if objective.rungs:
+            identity |= {"pruner": config.pruner, "reduction": config.reduction}
         self.ledger = ledger
         self._trials: list[FrozenTrial] | None = None
         if ledger.local:
@@ -123,7 +149,7 @@ class _Study:
                 lambda: optuna.create_study(
                     storage=self._storage,
                     study_name=name,
-                    direction="maximize",
+                    directions=directions(len(objective.against)),
                     load_if_exists=True,
                     sampler=optuna.samplers.RandomSampler(),  # asked nothing: see proposals.py
                 )
@@ -183,20 +209,30 @@ class _Study:
         if self._trials is not None:
             self._trials.append(trial)
 
-    def tell(self, number: int, accuracy: float | None) -> None:
-        """The answer to trial ``number``; None: it failed. Whoever sees all its trainings tells it."""
-        state = TrialState.FAIL if accuracy is None else TrialState.COMPLETE
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another host told the same just now
-            self.ledger.patiently(lambda: self._study.tell(number, accuracy, state=state, skip_if_finished=True))
+    def tell(self, number: int, answer: Answer) -> None:
+        """The answer to trial ``number``. Whoever sees all its scores tells it."""
+
+        def write() -> None:
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another host told the same just now
+                for step, value in answer.rungs.items():
+                    self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+                self._study.tell(number, answer.values, state=answer.state, skip_if_finished=True)
+
+        self.ledger.patiently(write)
         if self._trials is not None:
             told = copy(self._trials[number])
-            told.state, told.values = state, None if accuracy is None else [accuracy]
+            told.state, told.intermediate_values = answer.state, dict(answer.rungs)
+            told.values = None if answer.values is None else list(answer.values)
             self._trials[number] = told
+
+    def _trial_id(self, number: int) -> int:
+        study = self._storage.get_study_id_from_name(self.name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
 
 
 def run_search(
     space: SearchSpace,
-    task: TrainingTask,
+    objective: Objective | Task,
     config: SearchConfig,
     *,
     inspection: SpaceInspection,
@@ -211,47 +247,59 @@ def run_search(
     the same arguments to resume, or with more trials to go on; or on several hosts at once, with ledgers in one
     database: every candidate is trained by one of them.
 
+    Args:
+        objective: see :func:`~nasproxy.objective.make_objective`; a task alone stands for the best by it.
+
     Raises:
-        NasproxyError: when the run folder holds a study of another space, proxy set or sampler, or when
+        NasproxyError: when the run folder holds a study of another space, objective or sampler, or when
             ``brute-force`` is asked for a space that is not finite.
     """
+    if not isinstance(objective, Objective):
+        objective = single(objective)
     size = space.size()
     if config.sampler == "brute-force" and (size is None or size > MAX_WALK):
         raise NasproxyError(
             f"--sampler brute-force needs a space of at most {MAX_WALK:,} candidates, but '{space.name}' has "
             f"{'infinitely many' if size is None else f'{size:,}'}: give its ranges steps, or use another sampler."
         )
-    with _Study(run, space, task, config, ledger, workers=crew.size) as study:
-        _search(study, space, task, config, inspection=inspection, ledger=ledger, crew=crew, progress=progress)
-    return search_result(space, task, config, run=run, ledger=ledger)
+    with _Study(run, space, objective, config, ledger, workers=crew.size) as study:
+        climb = Climb(space, objective, config, Coordinator(crew, ledger), study.pending)
+        if objective.is_sum:
+            climb.measure_references(inspection, config.seed)
+        _search(study, climb, config, inspection=inspection, progress=progress)
+        return _result(study, climb)
 
 
 def _search(
     study: _Study,
-    space: SearchSpace,
-    task: TrainingTask,
+    climb: Climb,
     config: SearchConfig,
     *,
     inspection: SpaceInspection,
-    ledger: Ledger,
-    crew: Crew,
     progress: Callable[[int, int, str], None] | None,
 ) -> None:
-    """Proposes, trains and tells until ``config.trials`` candidates have their answers."""
-    coordinator = Coordinator(crew, ledger)
-    proposer = Proposer(space, inspection, sampler=config.sampler, seed=config.seed, pending=study.pending)
+    """Proposes, measures and tells until ``config.trials`` candidates have their answers."""
+    objective, ledger = climb.objective, study.ledger
+    proposer = Proposer(
+        climb.space,
+        inspection,
+        sampler=config.sampler,
+        seed=config.seed,
+        pending=study.pending,
+        num_against=len(objective.against),
+    )
     total = config.trials if inspection.num_valid is None else min(config.trials, inspection.num_valid)
     exhausted = False
-
-    def job_of(trial: FrozenTrial) -> Job:
-        candidate = space.candidate(trial.params)
-        return Job(task, space, candidate.id, candidate.params, tuple(range(config.seeds)))
+    answered: set[str] = set()  # candidates
+    best: float | None = None
+    settled = 0  # trials before it have their answers
 
     def wanted(trials: list[FrozenTrial]) -> Iterator[Job]:
         nonlocal exhausted
-        for trial in trials:
+        for trial in trials[settled:]:
             if trial.state == TrialState.RUNNING:
-                yield job_of(trial)
+                found = climb.look(trial, trials)
+                yield from found if isinstance(found, list) else ()
         while not exhausted:
             with ledger.exclusive(f"propose {study.name}"):
                 trials = study.trials()
@@ -267,50 +315,111 @@ def _search(
                     return
                 study.add(proposal)
             if proposal.state == TrialState.RUNNING:
-                yield job_of(proposal)
+                found = climb.look(proposal, study.trials())
+                yield from found if isinstance(found, list) else ()
 
     while True:
         trials = study.trials()
-        answers: dict[str, float | None] = {}
         running = 0
-        for trial in trials:
+        for number in range(settled, len(trials)):
+            trial = trials[number]
             if trial.state == TrialState.RUNNING:
-                rows = coordinator.evaluations(job_of(trial))
-                if rows is None:
+                found = climb.look(trial, trials)
+                if isinstance(found, list):
                     running += 1
                     continue
-                accuracy = mean_score(rows).accuracy
-                study.tell(trial.number, accuracy)
-                answers[trial.user_attrs["candidate"]] = accuracy
-            elif trial.state != TrialState.PRUNED:
-                answers[trial.user_attrs["candidate"]] = trial.value
+                study.tell(number, found)
+                value = found.values[0] if found.values is not None else None
+            else:
+                value = trial.values[0] if trial.state == TrialState.COMPLETE else None
+            if "reason" not in trial.user_attrs:
+                answered.add(trial.user_attrs["candidate"])
+            if value is not None and (best is None or value > best):
+                best = value
+        while settled < len(trials) and study.trials()[settled].state.is_finished():
+            settled += 1
         if progress is not None:
-            best = max((value for value in answers.values() if value is not None), default=None)
-            note = f"best {100 * best:.1f} %" if best is not None else ""
-            progress(min(len(answers), total), total, note)
-        if not running and (len(answers) >= total or exhausted):
+            progress(min(len(answered), total), total, "" if best is None else f"best {objective.show(best)}")
+        if not running and (len(answered) >= total or exhausted):
             break
-        coordinator.step(wanted(trials))
+        climb.coordinator.step(wanted(study.trials()))
 
 
 def search_result(
-    space: SearchSpace, task: TrainingTask, config: SearchConfig, *, run: Path, ledger: Ledger
+    space: SearchSpace,
+    objective: Objective | Task,
+    config: SearchConfig,
+    *,
+    inspection: SpaceInspection,
+    run: Path,
+    ledger: Ledger,
+    crew: Crew,
 ) -> SearchResult:
-    """What the study of ``run`` has found so far; trains nothing."""
-    ranked: dict[str, Ranked] = {}
+    """What the study of ``run`` has found so far; measures nothing but the references of a sum, if they are missing."""
+    if not isinstance(objective, Objective):
+        objective = single(objective)
+    with _Study(run, space, objective, config, ledger) as study:
+        climb = Climb(space, objective, config, Coordinator(crew, ledger), study.pending)
+        if objective.is_sum:
+            climb.measure_references(inspection, config.seed)
+        return _result(study, climb)
+
+
+def _result(study: _Study, climb: Climb) -> SearchResult:
+    objective = climb.objective
+    scored: dict[str, Ranked] = {}
+    pruned: dict[str, Ranked] = {}
     history: list[tuple[int, float]] = []
-    with _Study(run, space, task, config, ledger) as study:
-        trials = study.trials()
-    for trial in trials:
-        identity = trial.user_attrs["candidate"]
-        if trial.state not in (TrialState.COMPLETE, TrialState.FAIL) or identity in ranked:
+    seconds = 0.0
+    counted: set[tuple[str, str, str]] = set()
+
+    def score_by(candidate: Candidate, task: Task) -> MeanScore:
+        nonlocal seconds
+        job = climb.job(candidate, task)
+        score = mean_score(climb.coordinator.evaluations(job) or [])
+        if job.key not in counted:
+            counted.add(job.key)
+            seconds += score.seconds
+        return score
+
+    for trial in study.trials():
+        if not trial.state.is_finished() or "reason" in trial.user_attrs:
             continue
-        rows = [ledger.get(identity, task.score, task.setting, seed) for seed in range(config.seeds)]
-        score = mean_score([row for row in rows if row is not None])
-        ranked[identity] = Ranked(space.candidate(trial.params), score)
-        if score.accuracy is not None:
-            history.append((len(ranked), score.accuracy))
-    good = [row for row in ranked.values() if row.score.accuracy is not None]
-    good.sort(key=lambda row: (-(row.score.accuracy or 0.0), row.score.loss or 0.0))
-    failed = tuple(row for row in ranked.values() if row.score.accuracy is None)
-    return SearchResult(tuple(good), failed, tuple(history))
+        candidate = climb.space.candidate(trial.params)
+        rungs = [
+            score_by(candidate, task)
+            for _, task in zip(
+                range(max(1, len(trial.intermediate_values))) if objective.rungs else (), objective.rungs, strict=False
+            )
+        ]
+        if trial.state == TrialState.PRUNED:
+            pruned.setdefault(candidate.id, Ranked(candidate, rungs[-1]))
+        elif candidate.id not in scored:
+            against: tuple[float, ...] = ()
+            if rungs and rungs[-1].value is None:
+                score = rungs[-1]
+            else:
+                tasks = [score_by(candidate, task) for task in objective.tasks]
+                score, against = combined(objective, climb.standings, tasks)
+            scored[candidate.id] = Ranked(candidate, score, against)
+            if score.value is not None:
+                history.append((len(scored.keys() | pruned.keys()), score.value))
+    good = [row for row in scored.values() if row.score.value is not None]
+    good.sort(key=lambda row: (-(row.score.value or 0.0), row.score.loss or 0.0))
+    failed = tuple(row for row in scored.values() if row.score.value is None)
+    ended = tuple(row for identity, row in pruned.items() if identity not in scored)
+    return SearchResult(objective, tuple(good), failed, tuple(history), ended, _front(good), seconds, climb.standings)
+
+
+def _front(ranking: Sequence[Ranked]) -> tuple[Ranked, ...]:
+    """The rows, best score first, that no other row equals or beats in everything and beats in something."""
+
+    def costs(row: Ranked) -> tuple[float, ...]:
+        return (-(row.score.value or 0.0), *row.against)
+
+    front: list[Ranked] = []
+    for row in sorted(ranking, key=costs):  # a row is only beaten by one before it
+        beaten = (all(a <= b for a, b in zip(costs(other), costs(row), strict=True)) for other in front)
+        if not any(one and costs(other) != costs(row) for one, other in zip(beaten, front, strict=True)):
+            front.append(row)
+    return tuple(front)

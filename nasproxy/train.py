@@ -25,12 +25,13 @@ EVALUATION_BATCH = 512
 
 @dataclass(frozen=True)
 class Fit:
-    """What one training gave: ``accuracy`` in [0, 1] and mean cross-entropy ``loss`` on held-out images.
+    """What one training gave: ``value``, the accuracy in [0, 1], and mean cross-entropy ``loss`` on held-out images.
 
-    A failure is a reason in words; accuracy and loss are then None, never a sentinel number.
+    Of a score that needs no training, ``value`` is the score. A failure is a reason in words; value and loss are then
+    None, never a sentinel number.
     """
 
-    accuracy: float | None
+    value: float | None
     loss: float | None
     seconds: float
     failure: str | None = None
@@ -190,6 +191,12 @@ def images_per_pass(net: nn.Module, input_shape: tuple[int, int, int], device: t
         return max(1, room(device) // activation_bytes(net, input_shape))
 
 
+def failure_of(error: RuntimeError | ValueError) -> str:
+    """What torch says of a net that cannot be built or run, as a reason in one line."""
+    kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else type(error).__name__
+    return f"{kind}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
 def train_candidate(
     build: Callable[[], nn.Module],
     train: TrainingImages,
@@ -243,13 +250,11 @@ def train_candidate(
             try:
                 return measured()
             except torch.OutOfMemoryError as error:
-                reason = f"{OUT_OF_MEMORY}: {str(error).splitlines()[0]}"
+                reason = failure_of(error)
             fewer = (fewer or min(recipe.batch_size, len(train.images))) // 2
             if fewer < 1 or couples_images(seeded(build, 0), shape):
                 return failed(reason)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-    except torch.OutOfMemoryError as error:
-        return failed(f"{OUT_OF_MEMORY}: {str(error).splitlines()[0]}")
     except (RuntimeError, ValueError) as error:
-        return failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}")
+        return failed(failure_of(error))

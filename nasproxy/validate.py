@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,20 +21,28 @@ from nasproxy.correlation import Estimate, lexicographic_ranks, paired_differenc
 from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, hardware, versions
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import MeanScore, TrainingTask, mean_score
+from nasproxy.evaluations import MeanScore, Task, TrainingTask, mean_score
 from nasproxy.figures import class_strips
 from nasproxy.ledger import Ledger
+from nasproxy.objective import combined
 from nasproxy.proxyset import ProxySet
-from nasproxy.randomness import derive_seed
-from nasproxy.report import CandidateRow, ClassPicture, CorrelationReport, Cost, Failure, ScoreSummary
-from nasproxy.scores import full_task, random_subset_task
+from nasproxy.report import (
+    CandidateRow,
+    ClassPicture,
+    CorrelationReport,
+    Cost,
+    Failure,
+    FrontPoint,
+    ScoreSummary,
+)
+from nasproxy.scores import full_task, make_task, random_subset_task, score_names
 from nasproxy.search import SearchResult
-from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
+from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection, uniform_sample
 from nasproxy.train import num_updates
 from nasproxy.workers import Crew, Job
+from nasproxy.zero_cost import ZERO_COST
 
-# Tries per wanted candidate when a space is too large to enumerate; far more than a space with any valid share needs.
-MAX_DRAWS = 1_000
+COUNTED = ("params", "flops")  # known from the space's inspection
 
 
 @dataclass(frozen=True)
@@ -91,26 +99,6 @@ def load_truth(path: Path, space: SearchSpace) -> Truth:
     return Truth(accuracy, path.name)
 
 
-def uniform_sample(
-    inspection: SpaceInspection, size: int, seed: int, *, among: Callable[[Candidate], bool] = lambda candidate: True
-) -> list[Candidate]:
-    """``size`` distinct valid candidates, uniform over the space; a larger size keeps the smaller sample's members."""
-    rng = np.random.default_rng(derive_seed(seed, "validation sample"))
-    chosen: dict[str, Candidate] = {}
-    if inspection.num_valid is not None:
-        pool = [candidate for candidate in inspection.valid if among(candidate)]
-        for index in rng.permutation(len(pool))[:size]:
-            chosen[pool[index].id] = pool[index]
-        return list(chosen.values())
-    for _ in range(MAX_DRAWS * size):
-        if len(chosen) == size:
-            break
-        candidate = inspection.sample(rng)
-        if among(candidate):
-            chosen.setdefault(candidate.id, candidate)
-    return list(chosen.values())
-
-
 @dataclass(frozen=True)
 class _Measured:
     candidate: Candidate
@@ -149,11 +137,17 @@ def validate(
     )
     top = [row.candidate for row in search.ranking if truth is None or row.candidate.id in truth.accuracy][: config.top]
     notes_list = list(notes)
-    trained: dict[str, TrainingTask] = {"proxy": task}
+    measured_by: dict[str, Task] = {"proxy": task}
     try:
-        trained["random_subset"] = random_subset_task(proxy, dataset, task.recipe, precision=task.precision)
+        measured_by["random_subset"] = random_subset_task(proxy, dataset, task.recipe, precision=task.precision)
     except NasproxyError as error:
         notes_list.append(f"No random subset of equal size: {error}")
+    for name in score_names(config.scores):
+        if name not in (*measured_by, *COUNTED):
+            measured_by[name] = make_task(name, proxy, dataset, task.recipe, precision=task.precision)
+    for own in search.objective.tasks:
+        if own.score not in COUNTED:
+            measured_by.setdefault(own.score, own)
     full = full_task(dataset, config) if truth is None else None
     test = full_task(dataset, config, split="test") if truth is None else None
 
@@ -161,12 +155,12 @@ def validate(
     chosen = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
     jobs: dict[tuple[int, str], Job] = {}
     for place, (candidate, group) in enumerate(chosen):
-        tasks = dict(trained) if group == "sample" else {"proxy": task}
+        tasks = dict(measured_by) if group == "sample" else {"proxy": task}
         if full is not None:
             tasks["full"] = full
-        for name, own in tasks.items():
+        for name, each in tasks.items():
             seeds = config.seeds if name == "full" else search_config.seeds
-            jobs[place, name] = Job(own, space, candidate.id, candidate.params, tuple(range(seeds)))
+            jobs[place, name] = Job(each, space, candidate.id, candidate.params, tuple(range(seeds)))
     coordinator = Coordinator(crew, ledger)
     total = len(jobs) + (test is not None and bool(top))  # the pick is trained once more for its test accuracy
 
@@ -177,16 +171,25 @@ def validate(
     found = dict(zip(jobs, map(mean_score, coordinator.finish(list(jobs.values()), trained_so_far)), strict=True))
     measured: list[_Measured] = []
     for place, (candidate, group) in enumerate(chosen):
-        scores = {name: score for (own, name), score in found.items() if own == place}
+        scores = {name: score for (number, name), score in found.items() if number == place}
         if truth is not None:
             scores["full"] = MeanScore(truth.accuracy[candidate.id], None, None, 0.0, 1, None)
         measured.append(_Measured(candidate, group, scores))
+    trained = [name for name, own in measured_by.items() if isinstance(own, TrainingTask)]
     complete = [
         one
         for one in measured
-        if one.group == "sample" and all(one.scores[name].accuracy is not None for name in ("full", *trained))
+        if one.group == "sample" and all(one.scores[name].value is not None for name in ("full", *trained))
     ]
-    columns = _columns(complete, inspection, tuple(trained))
+    for name in [name for name in measured_by if name not in trained]:
+        undefined = [one.scores[name] for one in complete if one.scores[name].value is None]
+        if undefined:
+            label = measured_by.pop(name).label
+            notes_list.append(
+                f"No row for {label}: it could not be measured for {len(undefined)} of {len(complete)} candidates "
+                f"({undefined[0].failure})."
+            )
+    columns = _columns(complete, inspection, measured_by, search)
     places = {id(one): place for place, one in enumerate(complete)}
     rows = tuple(
         _row(one, inspection, {name: float(column[places[id(one)]]) for name, column in columns.items()})
@@ -194,7 +197,7 @@ def validate(
         else _row(one, inspection, {})
         for one in measured
     )
-    summaries, difference = _summaries(complete, columns, trained, proxy, config)
+    summaries, difference = _summaries(complete, columns, measured_by, proxy, config)
     pick, pick_test = _pick(rows, search, inspection), None
     if pick is not None and test is not None and pick.truth is not None:
         if progress is not None:
@@ -215,11 +218,15 @@ def validate(
         scores=summaries,
         difference=difference,
         history=search.history,
+        objective=search.objective.name,
+        in_percent=search.objective.trained is not None,
+        against=tuple(own.score for own in search.objective.against),
+        front=_front(search),
         pick=pick,
-        pick_test_accuracy=pick_test.accuracy if pick_test else None,
+        pick_test_accuracy=pick_test.value if pick_test else None,
         pick_test_std=pick_test.std if pick_test else None,
         failures=_failures(measured, search),
-        costs=_costs(measured, search, proxy, task, full, config),
+        costs=_costs(measured, search, proxy, full, config),
         pictures=pictures,
         pictures_note=pictures_note,
         truth_note=_truth_note(dataset, config, truth),
@@ -254,13 +261,13 @@ def _pictures(proxy: ProxySet) -> tuple[tuple[ClassPicture, ...], str]:
 def _row(one: _Measured, inspection: SpaceInspection, ranking: dict[str, float]) -> CandidateRow:
     full = one.scores.get("full")
     counts = inspection.counts(one.candidate)
-    scores: dict[str, float | None] = {name: score.accuracy for name, score in one.scores.items() if name != "full"}
+    scores: dict[str, float | None] = {name: score.value for name, score in one.scores.items() if name != "full"}
     scores |= {"params": float(counts.params), "flops": float(counts.flops)}
     return CandidateRow(
         id=one.candidate.id,
         params=one.candidate.params,
         group=one.group,
-        truth=full.accuracy if full else None,
+        truth=full.value if full else None,
         truth_std=full.std if full else None,
         truth_seeds=full.num_seeds if full else 0,
         scores=scores,
@@ -268,32 +275,48 @@ def _row(one: _Measured, inspection: SpaceInspection, ranking: dict[str, float])
     )
 
 
-def _ranking_score(scores: list[MeanScore]) -> np.ndarray:
-    """What ranks candidates by a trained score: accuracy, the loss breaking ties."""
-    accuracy = np.array([score.accuracy for score in scores], dtype=float)
-    loss = np.array([score.loss for score in scores], dtype=float)
-    return lexicographic_ranks(accuracy, -loss)
+def _ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
+    """What ranks candidates by a score: its value; of a trained one the accuracy, the loss breaking ties."""
+    values = np.array([score.value for score in scores], dtype=float)
+    if not isinstance(task, TrainingTask):
+        return values
+    return lexicographic_ranks(values, -np.array([score.loss for score in scores], dtype=float))
 
 
-def _columns(complete: list[_Measured], inspection: SpaceInspection, trained: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _columns(
+    complete: list[_Measured], inspection: SpaceInspection, measured_by: Mapping[str, Task], search: SearchResult
+) -> dict[str, np.ndarray]:
     """What each score ranks the candidates by, ``(n,)`` each, higher better."""
-    columns = {name: _ranking_score([one.scores[name] for one in complete]) for name in trained}
+    columns = {name: _ranking_score(task, [one.scores[name] for one in complete]) for name, task in measured_by.items()}
     columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
     columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
+    objective = search.objective
+    if objective.is_sum and all(task.score in columns for _, task in objective.terms):
+
+        def value(one: _Measured) -> float:
+            counts = inspection.counts(one.candidate)
+            own = one.scores | {
+                name: MeanScore(float(count), None, None, 0.0, 1, None)
+                for name, count in (("params", counts.params), ("flops", counts.flops))
+            }
+            terms = replace(objective, against=())
+            return combined(terms, search.standings, [own[task.score] for task in terms.tasks])[0].value or 0.0
+
+        columns[objective.name] = np.array([value(one) for one in complete], dtype=float)
     return columns
 
 
 def _summaries(
     complete: list[_Measured],
     columns: Mapping[str, np.ndarray],
-    trained: Mapping[str, TrainingTask],
+    measured_by: Mapping[str, Task],
     proxy: ProxySet,
     config: ValidateConfig,
 ) -> tuple[tuple[ScoreSummary, ...], Estimate | None]:
     """Agreement of every score with the truth, on the sampled candidates that all of them could measure."""
-    truth = np.array([one.scores["full"].accuracy for one in complete], dtype=float)
-    labels = {name: task.label for name, task in trained.items()}
-    labels |= {"params": "Parameter count", "flops": "FLOPs"}
+    truth = np.array([one.scores["full"].value for one in complete], dtype=float)
+    labels = {name: task.label for name, task in measured_by.items()}
+    labels |= {name: ZERO_COST[name].label for name in COUNTED}
 
     def seconds(name: str) -> float:
         return float(np.mean([one.scores[name].seconds for one in complete])) if complete else 0.0
@@ -301,10 +324,10 @@ def _summaries(
     summaries = tuple(
         ScoreSummary(
             name=name,
-            label=labels[name],
+            label=labels.get(name, f"Searched by: {name}"),
             agreement=rank_agreement(column, truth, k=config.k, seed=config.seed),
-            num_images=len(trained[name].train.images) if name in trained else None,
-            seconds_per_candidate=seconds(name) if name in trained else 0.0,
+            num_images=len(measured_by[name].train.images) if name in measured_by else None,
+            seconds_per_candidate=seconds(name) if name in measured_by else 0.0,
             one_off_seconds=float(proxy.record["seconds"]) if name == "proxy" else 0.0,
         )
         for name, column in columns.items()
@@ -313,6 +336,17 @@ def _summaries(
     if "random_subset" in columns:
         difference = paired_difference(columns["proxy"], columns["random_subset"], truth, seed=config.seed)
     return summaries, difference
+
+
+def _front(search: SearchResult) -> tuple[FrontPoint, ...]:
+    """Every ranked candidate of a search with several objectives."""
+    if not search.objective.against:
+        return ()
+    best = {row.candidate.id for row in search.front}
+    return tuple(
+        FrontPoint(row.candidate.params, row.score.value or 0.0, row.against, row.candidate.id in best)
+        for row in search.ranking
+    )
 
 
 def _pick(rows: tuple[CandidateRow, ...], search: SearchResult, inspection: SpaceInspection) -> CandidateRow | None:
@@ -332,16 +366,17 @@ def _failures(measured: list[_Measured], search: SearchResult) -> tuple[Failure,
         "random_subset": "training on random images",
         "full": "full training",
     }
+    searched = "measuring" if search.objective.trained is None else stages["proxy"]
     found: dict[tuple[str, str], Failure] = {}
     for row in search.failed:
         found[row.candidate.id, "proxy"] = Failure(
-            row.candidate.id, row.candidate.params, stages["proxy"], row.score.failure or ""
+            row.candidate.id, row.candidate.params, searched, row.score.failure or ""
         )
     for one in measured:
         for name, score in one.scores.items():
             if score.failure is not None:
                 found[one.candidate.id, name] = Failure(
-                    one.candidate.id, one.candidate.params, stages[name], score.failure
+                    one.candidate.id, one.candidate.params, stages.get(name, name), score.failure
                 )
     return tuple(found.values())
 
@@ -350,18 +385,20 @@ def _costs(
     measured: list[_Measured],
     search: SearchResult,
     proxy: ProxySet,
-    task: TrainingTask,
     full: TrainingTask | None,
     config: ValidateConfig,
 ) -> tuple[Cost, ...]:
-    searched = [*search.ranking, *search.failed]
+    searched = [*search.ranking, *search.failed, *search.pruned]
+    trained = search.objective.trained
     costs = [
         Cost("Building the proxy set", float(proxy.record["seconds"]), None, proxy.record["hardware"]),
         Cost(
             "Search",
-            sum(row.score.seconds for row in searched),
-            len(task.train.images),
-            f"{len(searched)} candidates, {num_updates(task.recipe, len(task.train.images))} updates each",
+            search.seconds,
+            None if trained is None else len(trained.train.images),
+            f"{len(searched)} candidates"
+            + ("" if trained is None else f", {num_updates(trained.recipe, len(trained.train.images))} updates each")
+            + (f"; rungs ended {len(search.pruned)} early" if search.pruned else ""),
         ),
     ]
     if full is not None:

@@ -29,16 +29,15 @@ import torch
 from torch import nn
 
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import Evaluation, TrainingTask
+from nasproxy.evaluations import NO_IMAGES, Evaluation, Task
 from nasproxy.spaces import Params
-from nasproxy.train import OUT_OF_MEMORY, Fit, TrainingImages, train_candidate
+from nasproxy.train import OUT_OF_MEMORY, Fit, TrainingImages
 
 MAX_ATTEMPTS = 3
 HANG_SECONDS = 900.0
 THREADS_PER_WORKER = 2
 WORKER_BYTES = 2**30  # of memory, for torch, the net and its activations
 BEAT_SECONDS = 1.0
-NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
 
 
 class Builder(Protocol):
@@ -56,7 +55,7 @@ class Builder(Protocol):
 class Job:
     """Train ``builder``'s net of ``params``, called ``candidate``, by ``task``, once with each of ``seeds``."""
 
-    task: TrainingTask
+    task: Task
     builder: Builder
     candidate: str
     params: Params
@@ -69,9 +68,7 @@ class Job:
 
     def evaluation(self, seed: int, fit: Fit) -> Evaluation:
         candidate, score, setting = self.key
-        return Evaluation(
-            candidate, self.params, score, setting, seed, fit.accuracy, fit.loss, fit.seconds, fit.failure
-        )
+        return Evaluation(candidate, self.params, score, setting, seed, fit.value, fit.loss, fit.seconds, fit.failure)
 
 
 @dataclass(frozen=True)
@@ -97,15 +94,13 @@ class _Trainer:
 
     def train(self, job: Job, seed: int, beat: Callable[[], None]) -> Fit:
         task = job.task
-        return train_candidate(
+        return task.run(
             partial(job.builder.build, job.params, task.input_shape, task.num_classes),
             self._place(task.train),
             self._place(task.held_out),
-            task.recipe,
             seed=seed,
             device=self.device,
-            precision=task.precision,
-            on_update=lambda *_: beat(),
+            beat=beat,
         )
 
 
@@ -230,7 +225,7 @@ class Processes:
         self._files: dict[Hashable, tuple[Path, object]] = {}
         self._inbox: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
         self._attempts: dict[tuple[str, str, str], int] = {}
-        self._again: list[Job] = []  # to be tried with no other beside them
+        self._by_themselves: list[Job] = []  # to be done with no other beside them
         self._alone: _Worker | None = None
         self._workers: list[_Worker] = []  # started with the first job
 
@@ -249,7 +244,7 @@ class Processes:
 
     @property
     def free(self) -> int:
-        if self._again or self._alone is not None:
+        if self._by_themselves or self._alone is not None:
             return 0
         if not self._workers:
             return self.size
@@ -258,6 +253,9 @@ class Processes:
     def submit(self, job: Job) -> None:
         if not self._workers:
             self._workers = [self._start() for _ in range(self.size)]
+        if job.task.alone:
+            self._by_themselves.append(job)
+            return
         self._hand(next(worker for worker in self._workers if worker.job is None), job)
 
     def results(self, timeout: float, beat: Callable[[], None]) -> list[Result]:
@@ -265,7 +263,7 @@ class Processes:
         found: list[Result] = []
         while not found and (left := ends - time.monotonic()) > 0:
             beat()
-            self._retry()
+            self._hand_one_alone()
             with contextlib.suppress(queue.Empty):
                 found += self._take(*self._inbox.get(timeout=min(left, BEAT_SECONDS)))
                 while True:
@@ -340,7 +338,7 @@ class Processes:
         seed, fit = message.pop("seed"), Fit(**message)
         starved = fit.failure is not None and fit.failure.startswith(OUT_OF_MEMORY)
         if starved and self.size > 1 and self._alone is not worker:  # the others may have taken the memory
-            self._again.append(replace(job, seeds=tuple(worker.open_seeds)))
+            self._by_themselves.append(replace(job, seeds=tuple(worker.open_seeds)))
             self._idle(worker)
             worker.end()
             self._workers[self._workers.index(worker)] = self._start()
@@ -371,15 +369,15 @@ class Processes:
         if attempts < MAX_ATTEMPTS:
             if self._tell is not None:
                 self._tell(f"a worker {reason} while it trained {job.candidate}: tried again, alone")
-            self._again.append(replace(job, seeds=seeds))
+            self._by_themselves.append(replace(job, seeds=seeds))
             return []
         failed = Fit(None, None, 0.0, f"its worker {reason}, and {attempts} attempts ended so")
         return [Result(job, job.evaluation(seed, failed), finished=seed == seeds[-1]) for seed in seeds]
 
-    def _retry(self) -> None:
-        if self._again and all(worker.job is None for worker in self._workers):
+    def _hand_one_alone(self) -> None:
+        if self._by_themselves and all(worker.job is None for worker in self._workers):
             self._alone = self._workers[0]
-            self._hand(self._alone, self._again.pop(0))
+            self._hand(self._alone, self._by_themselves.pop(0))
 
     def _end_hanging(self) -> list[Result]:
         found: list[Result] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from toy import toy_dataset, toy_proxy
 
-from nasproxy import workers
+from nasproxy import evaluations, workers
 from nasproxy.config import SearchConfig
 from nasproxy.ledger import Ledger
 from nasproxy.scores import proxy_task
@@ -47,7 +47,7 @@ def parts(folder):
 def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None, tell=None, **settings):
     """A search whose trainings write ``word`` and the candidate's parameters into ``log`` as they begin."""
     space, task, inspection = parts
-    real = workers.train_candidate
+    real = evaluations.train_candidate
 
     def logged(build, *arguments, **named):
         if log is not None:
@@ -56,7 +56,7 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
         time.sleep(pause)
         return real(build, *arguments, **named)
 
-    workers.train_candidate = logged
+    evaluations.train_candidate = logged
     ledger = Ledger(storage or run / "evaluations.sqlite", lease=LEASE, tell=tell)
     try:
         return run_search(
@@ -69,7 +69,7 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
             crew=crew or workers.Inline(CPU),
         )
     finally:
-        workers.train_candidate = real
+        evaluations.train_candidate = real
         ledger.close()
 
 

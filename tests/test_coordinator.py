@@ -69,7 +69,7 @@ def test_only_missing_seeds_are_trained(ledger):
     ledger.add(job.evaluation(1, Fit(0.9, 1.0, 0.1)))
     (rows,) = Coordinator(crew, ledger).finish([job])
     assert [seed for _, seed in crew.trained] == [0, 2]
-    assert [row.accuracy for row in rows] == [0.5, 0.9, 0.7]
+    assert [row.value for row in rows] == [0.5, 0.9, 0.7]
 
 
 def test_it_is_on_disk_before_it_counts(ledger, tmp_path):

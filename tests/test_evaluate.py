@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from toy import toy_dataset, toy_proxy
 
-from nasproxy import workers
+from nasproxy import evaluations
 from nasproxy.commands.evaluate import lines
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import (
@@ -151,7 +151,7 @@ def test_failures_are_named_and_left_out():
 
 def test_every_training_is_done_once_and_the_same_again(tmp_path, monkeypatch):
     first = run(tmp_path)
-    monkeypatch.setattr(workers, "train_candidate", None)
+    monkeypatch.setattr(evaluations, "train_candidate", None)
     assert run(tmp_path) == first
 
 
@@ -200,6 +200,6 @@ def test_a_proxy_of_other_data_is_refused(tmp_path):
 
 
 def test_a_net_that_does_not_fit_is_refused_before_any_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "train_candidate", None)
+    monkeypatch.setattr(evaluations, "train_candidate", None)
     with pytest.raises(NasproxyError, match="too small"):
         run(tmp_path, nets=[TINY, NetSpec("vgg11")])

@@ -23,7 +23,7 @@ def test_setting_changes_with_images_recipe_and_held_out():
 
 def test_mean_over_seeds():
     score = mean_score([evaluation(0, 0.4), evaluation(1, 0.6), evaluation(2, 0.8)])
-    assert score.accuracy == pytest.approx(0.6)
+    assert score.value == pytest.approx(0.6)
     assert score.std == pytest.approx(0.2)
     assert score.seconds == pytest.approx(4.5)
     assert mean_score([evaluation()]).std is None
@@ -31,6 +31,6 @@ def test_mean_over_seeds():
 
 def test_one_failed_seed_fails_the_candidate_with_its_reason():
     score = mean_score([evaluation(0, 0.4), evaluation(1, None, "diverged: nan")])
-    assert score.accuracy is None
+    assert score.value is None
     assert score.failure == "diverged: nan"
     assert mean_score([]).failure is not None

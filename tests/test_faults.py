@@ -13,7 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nasproxy import workers
+from nasproxy import evaluations, workers
 from nasproxy.train import Fit
 
 FAULTS = Path(faults.__file__)
@@ -104,7 +104,7 @@ def test_workers_end_with_their_coordinator_and_the_search_goes_on(parts, whole,
 
 
 def test_a_search_whose_candidates_all_diverge_ends_and_says_so(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "train_candidate", lambda *a, **k: Fit(None, None, 0.1, "diverged: nan"))
+    monkeypatch.setattr(evaluations, "train_candidate", lambda *a, **k: Fit(None, None, 0.1, "diverged: nan"))
     result = faults.search(parts, tmp_path, trials=5)
     assert result.ranking == ()
     assert len(result.failed) == 5

@@ -16,7 +16,7 @@ DRAWINGS = {
     "empty scatter": lambda: scatter_svg([("one", [], []), ("two", [], [])], "x", "y", name="s"),
     "ranks": lambda: rank_svg([1, 2.5, 2.5], [3, 1, 2], "x", name="r"),
     "one rank": lambda: rank_svg([1], [1], "x", name="r"),
-    "history": lambda: history_svg([(1, 0.2), (2, 0.5), (4, 0.3)]),
+    "history": lambda: history_svg([(1, 0.2), (2, 0.5), (4, 0.3)], "accuracy, %"),
 }
 
 

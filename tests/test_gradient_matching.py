@@ -93,7 +93,7 @@ def test_learned_images_train_better_than_noise():
             )
             for seed in range(3)
         ]
-        return sum(f.accuracy for f in fits) / 3
+        return sum(f.value for f in fits) / 3
 
     assert accuracy(images) > accuracy(noise) + 0.2
 

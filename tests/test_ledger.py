@@ -41,7 +41,7 @@ def test_rows_are_on_disk_when_add_returns(ledger, tmp_path):
 def test_of_two_rows_with_one_key_the_first_is_kept(ledger):
     ledger.add(evaluation(0, 0.25))
     ledger.add(evaluation(0, 0.75))
-    assert ledger.get(*KEY, 0).accuracy == 0.25
+    assert ledger.get(*KEY, 0).value == 0.25
 
 
 def test_a_foreign_file_is_named(tmp_path):

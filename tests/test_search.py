@@ -14,10 +14,11 @@ from toy import toy_dataset, toy_proxy
 from nasproxy.config import SAMPLERS, SearchConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
+from nasproxy.objective import make_objective
 from nasproxy.scores import proxy_task
 from nasproxy.search import run_lock, run_search
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.workers import Inline
+from nasproxy.workers import Inline, Processes
 
 CPU = torch.device("cpu")
 
@@ -43,18 +44,21 @@ def parts(tmp_path):
     return space, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
 
 
-def search(parts, run, **settings):
+def search(parts, run, *, crew=None, **settings):
     space, task, inspection = parts
+    config = SearchConfig(**settings)
+    asked = {"score", "against", "rungs"} & settings.keys()
+    dataset = toy_dataset()
     ledger = Ledger(run / "evaluations.sqlite")
     try:
         return run_search(
             space,
-            task,
-            SearchConfig(**settings),
+            make_objective(config, toy_proxy(dataset, ipc=3, epochs=4), dataset) if asked else task,
+            config,
             inspection=inspection,
             run=run,
             ledger=ledger,
-            crew=Inline(CPU),
+            crew=crew or Inline(CPU),
         )
     finally:
         ledger.close()
@@ -85,9 +89,9 @@ def test_a_small_space_is_exhausted_and_the_search_ends(parts, tmp_path, sampler
 
 def test_ranking_is_by_accuracy_then_loss(parts, tmp_path):
     result = search(parts, tmp_path / "run", trials=8)
-    keys = [(-row.score.accuracy, row.score.loss) for row in result.ranking]
+    keys = [(-row.score.value, row.score.loss) for row in result.ranking]
     assert keys == sorted(keys)
-    assert sorted(accuracy for _, accuracy in result.history) == sorted(row.score.accuracy for row in result.ranking)
+    assert sorted(accuracy for _, accuracy in result.history) == sorted(row.score.value for row in result.ranking)
 
 
 def test_trials_is_a_total_and_more_go_on(parts, tmp_path):
@@ -125,10 +129,10 @@ def test_invalid_candidates_are_told_as_pruned_and_not_counted(parts, tmp_path):
 
 
 def test_failures_have_reasons_and_are_not_repeated(parts, tmp_path, monkeypatch):
-    import nasproxy.workers as workers
+    from nasproxy import evaluations
     from nasproxy.train import Fit
 
-    real, calls = workers.train_candidate, []
+    real, calls = evaluations.train_candidate, []
 
     def failing(build, *arguments, **named):
         calls.append(1)
@@ -136,7 +140,7 @@ def test_failures_have_reasons_and_are_not_repeated(parts, tmp_path, monkeypatch
             return Fit(None, None, 0.1, "diverged: the training loss became nan")
         return real(build, *arguments, **named)
 
-    monkeypatch.setattr(workers, "train_candidate", failing)
+    monkeypatch.setattr(evaluations, "train_candidate", failing)
     result = search(parts, tmp_path / "run", trials=8)
     assert len(calls) == 8
     assert len(result.failed) == 4
@@ -182,6 +186,113 @@ def test_a_trial_that_another_program_added_is_named(parts, tmp_path):
         search(parts, tmp_path / "run", trials=3)
 
 
+WIDER = SPACE.replace("[4, 8]", "{range: [2, 30]}")
+
+
+@pytest.fixture
+def wide(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(WIDER)
+    space = load_space(path)
+    return space, None, inspect_space(space, (1, 8, 8), 3)
+
+
+def seen(run):
+    """What two equal searches share: not times."""
+    return [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in study_of(run).trials]
+
+
+def test_a_search_may_rank_by_a_score_without_training(wide, tmp_path):
+    result = search(wide, tmp_path / "run", trials=12, score="params", sampler="random")
+    assert len(result.ranking) == 12
+    counts = [wide[2].counts(row.candidate).params for row in result.ranking]
+    assert [row.score.value for row in result.ranking] == counts == sorted(counts, reverse=True)
+
+
+def test_a_search_may_rank_by_a_vote(wide, tmp_path):
+    result = search(wide, tmp_path / "run", trials=8, score="synflow+naswot-params", sampler="random")
+    assert len(result.ranking) == 8
+    assert all(-1 < row.score.value < 1 for row in result.ranking)
+    again = search(wide, tmp_path / "run", trials=8, score="synflow+naswot-params", sampler="random")
+    assert [row.score.value for row in again.ranking] == [row.score.value for row in result.ranking]
+    with pytest.raises(NasproxyError, match="objective"):
+        search(wide, tmp_path / "run", trials=8, score="synflow+naswot", sampler="random")
+
+
+RUNGS = {"rungs": "naswot,ipc=1,epochs=2", "trials": 24, "reduction": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_rungs_end_the_worse_and_the_same_whoever_trains_and_however_often_interrupted(wide, tmp_path, sampler):
+    whole = search(wide, tmp_path / "whole", sampler=sampler, pending=4, **RUNGS)
+    for trials in (3, 10, 24):
+        split = search(wide, tmp_path / "split", sampler=sampler, pending=4, **(RUNGS | {"trials": trials}))
+    with Processes(3, CPU) as crew:
+        search(wide, tmp_path / "crew", sampler=sampler, pending=4, crew=crew, **RUNGS)
+    assert seen(tmp_path / "whole") == seen(tmp_path / "split") == seen(tmp_path / "crew")
+    assert len(whole.ranking) + len(whole.pruned) == 24
+    assert len(whole.pruned) > 6
+    assert split.seconds == pytest.approx(sum(row.seconds for row in rows_of(tmp_path / "split")))
+    assert {len(trial.intermediate_values) for trial in study_of(tmp_path / "whole").trials} == {0, 1, 2, 3}
+
+
+def rows_of(run):
+    import sqlite3
+    from contextlib import closing
+    from types import SimpleNamespace
+
+    with closing(sqlite3.connect(run / "evaluations.sqlite")) as connection:
+        return [SimpleNamespace(seconds=s) for (s,) in connection.execute("SELECT seconds FROM evaluations")]
+
+
+def test_rungs_train_only_what_they_let_go_on(wide, tmp_path):
+    result = search(wide, tmp_path / "run", sampler="random", **RUNGS)
+    by_score = {}
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(tmp_path / "run" / "evaluations.sqlite")) as connection:
+        for score, setting, count in connection.execute(
+            "SELECT score, setting, COUNT(*) FROM evaluations GROUP BY score, setting"
+        ):
+            by_score.setdefault(score, []).append((count, setting))
+    assert by_score["naswot"][0][0] == 24
+    proxies = sorted(count for count, _ in by_score["proxy"])
+    assert proxies[0] == len(result.ranking) < proxies[1] < proxies[2] < 24
+    assert result.unpruned_seconds > 0
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_several_objectives_give_a_pareto_front(wide, tmp_path, sampler):
+    result = search(wide, tmp_path / "run", trials=14, sampler=sampler, against="params,flops")
+    assert len(result.ranking) == 14
+    for row in result.ranking:
+        counts = wide[2].counts(row.candidate)
+        assert row.against == (counts.params, counts.flops)
+    assert {row.candidate.id for row in result.front} == {
+        trial.user_attrs["candidate"] for trial in study_of(tmp_path / "run").best_trials
+    }
+    search(wide, tmp_path / "split", trials=5, pending=4, sampler=sampler, against="params,flops")
+    search(wide, tmp_path / "split", trials=14, pending=4, sampler=sampler, against="params,flops")
+    assert seen(tmp_path / "split") == seen(tmp_path / "run")
+
+
+def test_latency_is_measured_alone(wide, tmp_path):
+    with Processes(2, CPU) as crew:
+        beside = []
+        hand = crew._hand
+
+        def watch(worker, job):
+            beside.append((job.task.score, sum(other.job is not None for other in crew._workers)))
+            hand(worker, job)
+
+        crew._hand = watch
+        result = search(wide, tmp_path / "run", trials=6, against="latency", sampler="random", crew=crew)
+    assert all(row.against[0] > 0 for row in result.ranking)
+    assert {others for score, others in beside if score == "latency"} == {0}
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -199,7 +310,7 @@ proxy = t.toy_proxy(dataset, epochs=2)
 task = t.proxy_task(proxy, dataset)
 parts = space, task, t.inspect_space(space, dataset.input_shape, dataset.num_classes)
 print("ready", flush=True)
-import nasproxy.workers as e
+import nasproxy.evaluations as e
 real = e.train_candidate
 def slow(*a, **k):
     import time

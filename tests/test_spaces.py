@@ -557,6 +557,49 @@ def test_a_network_of_the_user(tmp_path, monkeypatch):
         space.build({"hidden": 4, "wrong": False, "kind": "net"}, (1, 2, 2), 3)
 
 
+# -------------------------------------------------------------------------------------------------- a part of a space
+
+
+def test_parameters_and_constants_can_be_set_where_a_space_is_named(tmp_path):
+    whole = load(tmp_path, CONDITIONAL)
+    part = load_space(f"{tmp_path / 'space.yaml'}:depth=1")
+    assert part.size() == sum(candidate.params["depth"] == 1 for candidate in whole.enumerate())
+    assert part.hash != whole.hash
+    assert load_space(part.source).hash == part.hash
+    assert {candidate.id for candidate in part.enumerate()} < {candidate.id for candidate in whole.enumerate()}
+
+
+def test_a_cheaper_skeleton_of_nasbench201():
+    space = load_space("nasbench201_space:cells=1,channels=4,edge_01=none")
+    assert space.constants == {"cells": 1, "channels": 4}
+    assert space.size() == 5**5
+    assert space.source == "nasbench201_space.yaml:cells=1,channels=4,edge_01=none"
+    inspection = inspect_space(space, (3, 8, 8), 10, max_candidates=10, sample=3)
+    assert len(inspection.valid) == 3
+
+
+def test_a_condition_stays_when_its_parameter_is_set():
+    space = load_space("resnet_space:expansion=4")
+    whole = load_space("resnet_space")
+    basic = sum("expansion" not in candidate.params for candidate in whole.enumerate())
+    assert space.size() == basic + (whole.size() - basic) // 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("convnet_space:norm=btach", "'norm' of space 'convnet' is one of none, batch"),
+        ("convnet_space:nrom=batch", "norm"),
+        ("convnet_space:norm=", "name=value"),
+        ("convnet_space:norm=batch,norm=none", "each once"),
+        ("convnet_spaces:norm=batch", "convnet_space"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(spec, said):
+    with pytest.raises(NasproxyError, match=said):
+        load_space(spec)
+
+
 # ------------------------------------------------------------------------------------------------------ shipped spaces
 
 

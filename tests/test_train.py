@@ -37,7 +37,7 @@ def test_learns_the_toy_data():
     recipe = Recipe(lr=0.05, epochs=10, batch_size=32, schedule="one_cycle", nesterov=True)
     result = train_candidate(small_net, data_of(), data_of("val"), recipe, seed=0, device=CPU)
     assert result.failure is None
-    assert result.accuracy > 0.9
+    assert result.value > 0.9
     assert result.loss < 0.5
     assert result.seconds > 0
 
@@ -142,7 +142,7 @@ def test_evaluate_equals_the_mean_over_single_images():
 def test_divergence_is_a_failure_with_a_reason():
     recipe = Recipe(lr=1e20, epochs=5, schedule="constant")
     result = train_candidate(small_net, data_of(), data_of("val"), recipe, seed=0, device=CPU)
-    assert result.accuracy is None
+    assert result.value is None
     assert result.loss is None
     assert "diverged" in result.failure
     assert "nan" in result.failure or "inf" in result.failure
@@ -189,8 +189,8 @@ def test_bfloat16_learns_what_float32_learns(norm, activation):
         train_candidate(build, own, held_out, recipe, seed=0, device=CPU, precision=precision)
         for precision in ("float32", "bfloat16")
     ]
-    assert fits[0].accuracy > 0.8
-    assert fits[1].accuracy == pytest.approx(fits[0].accuracy, abs=0.1)
+    assert fits[0].value > 0.8
+    assert fits[1].value == pytest.approx(fits[0].value, abs=0.1)
     assert fits[1].loss == pytest.approx(fits[0].loss, abs=0.1)
     assert fits[1].loss != fits[0].loss
 
@@ -236,7 +236,7 @@ def test_out_of_memory_starts_again_with_fewer_images(monkeypatch):
     monkeypatch.setattr(train, "fit", starved)
     found = train_candidate(build, data, data, recipe, seed=0, device=CPU)
     assert sizes[1:] == [32, 16]
-    assert found.accuracy == expected.accuracy
+    assert found.value == expected.value
     assert found.loss == pytest.approx(expected.loss, rel=1e-4)
     batch_norm = partial(convnet, (1, 8, 8), 3, width=4, depth=1, norm="batch")
     assert train_candidate(batch_norm, data, data, recipe, seed=0, device=CPU).failure == "out of memory: no room"

@@ -7,6 +7,7 @@ from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import lexicographic_ranks, spearman
 from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
+from nasproxy.objective import single
 from nasproxy.scores import proxy_task
 from nasproxy.search import SearchResult, run_search
 from nasproxy.spaces import inspect_space, load_space
@@ -114,31 +115,31 @@ def test_proxy_column_ranks_by_accuracy_with_the_loss_breaking_ties(parts, tmp_p
     sample = [row for row in report.candidates if row.group == "sample"]
     rows = [ledger.get(row.id, "proxy", parts[3].setting, 0) for row in sample]
     ledger.close()
-    ranks = lexicographic_ranks(np.array([r.accuracy for r in rows]), -np.array([r.loss for r in rows]))
+    ranks = lexicographic_ranks(np.array([r.value for r in rows]), -np.array([r.loss for r in rows]))
     truth = np.array([row.truth for row in sample])
     assert report.scores[0].agreement.spearman.value == pytest.approx(float(spearman(ranks, truth)))
 
 
 def test_what_is_trained_is_kept(parts, tmp_path, cpu, monkeypatch):
     first = run(parts, tmp_path / "run", cpu)
-    monkeypatch.setattr("nasproxy.workers.train_candidate", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("nasproxy.evaluations.train_candidate", lambda *a, **k: pytest.fail("trained again"))
     again = run(parts, tmp_path / "run", cpu)
     assert again.scores == first.scores
     assert again.candidates == first.candidates
 
 
 def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypatch):
-    import nasproxy.workers as workers
+    from nasproxy import evaluations
     from nasproxy.train import Fit
 
-    real = workers.train_candidate
+    real = evaluations.train_candidate
 
     def failing(build, train, *arguments, **named):
         if len(train.images) == 120 and build()[0].out_channels == 4:  # full training of the narrow ones
             return Fit(None, None, 0.1, "diverged: the training loss became nan")
         return real(build, train, *arguments, **named)
 
-    monkeypatch.setattr(workers, "train_candidate", failing)
+    monkeypatch.setattr(evaluations, "train_candidate", failing)
     with torch.random.fork_rng():
         report = run(parts, tmp_path / "run", cpu, sample=12)
     narrow = [row for row in report.candidates if row.params["width"] == 4]
@@ -226,7 +227,7 @@ def test_empty_search_still_validates(parts, tmp_path, cpu):
         proxy,
         dataset,
         task,
-        SearchResult((), (), ()),
+        SearchResult(single(task), (), (), ()),
         search_config=SearchConfig(),
         config=ValidateConfig(sample=3, top=3, epochs=1),
         inspection=inspection,

@@ -89,7 +89,7 @@ def train(crew, jobs, timeout=90.0):
 
 def alike(evaluations):
     """What two trainings of one seed share: not their seconds."""
-    return [(e.candidate, e.seed, e.accuracy, e.loss, e.failure) for e in evaluations]
+    return [(e.candidate, e.seed, e.value, e.loss, e.failure) for e in evaluations]
 
 
 @pytest.mark.slow

@@ -153,6 +153,6 @@ def _csv(comparisons: Sequence[Comparison]) -> str:
         for row in (comparison.row, comparison.baseline):
             for number, own in enumerate(row.sets if row else ()):
                 for e in own:
-                    values = (row.source if row else "", number, e.candidate, e.seed, e.accuracy, e.loss, e.seconds)
+                    values = (row.source if row else "", number, e.candidate, e.seed, e.value, e.loss, e.seconds)
                     writer.writerow((*values, e.failure or ""))
     return out.getvalue()

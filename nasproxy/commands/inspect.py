@@ -53,7 +53,9 @@ def list_everything() -> None:
             name: f"{space.network}, {size_text(space)}"
             for name, space in ((name, load_space(path)) for name, path in shipped_spaces().items())
         },
-        "scores (in every report)": SCORES,
+        "scores (search --score, --against, --rungs; validate --scores)": {
+            name: score.description for name, score in SCORES.items()
+        },
     }
     for title, entries in sections.items():
         print(title)

@@ -19,6 +19,7 @@ from nasproxy.devices import DeviceChoice
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask
 from nasproxy.ledger import Ledger, database_url, hidden
+from nasproxy.objective import Objective, check_objective, make_objective
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
 from nasproxy.report import CorrelationReport, read_report, save_report, three_lines, write_report
@@ -44,7 +45,19 @@ WORTH_WORKERS_SECONDS = 30.0
 
 
 # Of SearchConfig: what cannot change within a run.
-STUDY_SETTINGS = ("sampler", "seeds", "epochs", "seed", "pending", "precision")
+STUDY_SETTINGS = (
+    "sampler",
+    "seeds",
+    "epochs",
+    "seed",
+    "pending",
+    "precision",
+    "score",
+    "against",
+    "rungs",
+    "pruner",
+    "reduction",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,9 @@ class _Prepared:
     def task(self, epochs: int | None, precision: str) -> TrainingTask:
         recipe = self.proxy.recipe if epochs is None else replace(self.proxy.recipe, epochs=epochs)
         return proxy_task(self.proxy, self.dataset, recipe, precision=precision)
+
+    def objective(self, config: SearchConfig) -> Objective:
+        return make_objective(config, self.proxy, self.dataset)
 
 
 def _prepare(space_spec: str, proxy_path: Path, source: Source, *, offline: bool, device: str) -> _Prepared:
@@ -95,7 +111,7 @@ def search(
     forked: bool,
 ) -> Path:
     """``nasproxy search``: search, validation and report; returns the run folder."""
-    SearchConfig(**search_overrides)  # says what is wrong before anything is loaded
+    check_objective(SearchConfig(**search_overrides))  # says what is wrong before anything is loaded
     ValidateConfig(**validate_overrides)
     load_space(space_spec)
     if storage is not None and budget is None and not {"trials", "epochs"} <= search_overrides.keys():
@@ -157,7 +173,7 @@ def search(
     )
     with _at_work(run, storage, workers, prepared.choice) as (ledger, crew):
         save_settings(run, settings, proxy_path)
-        result = _search(prepared, task, config, run, ledger, crew)
+        result = _search(prepared, config, run, ledger, crew)
         _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=validation)
     return run
 
@@ -193,10 +209,9 @@ def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepare
         )
 
 
-def _search(
-    prepared: _Prepared, task: TrainingTask, config: SearchConfig, run: Path, ledger: Ledger, crew: Crew
-) -> SearchResult:
+def _search(prepared: _Prepared, config: SearchConfig, run: Path, ledger: Ledger, crew: Crew) -> SearchResult:
     """Runs the search; after the first candidate it says how long the rest will take."""
+    objective = prepared.objective(config)
     started = time.perf_counter()
     first: int | None = None
     told = False
@@ -218,7 +233,7 @@ def _search(
 
         result = run_search(
             prepared.space,
-            task,
+            objective,
             config,
             inspection=prepared.inspection,
             run=run,
@@ -227,12 +242,26 @@ def _search(
             progress=progress,
         )
     for row in result.ranking[:3]:
-        say("top", f"{100 * (row.score.accuracy or 0):.1f} %  {row.candidate.label}")
+        say("top", f"{objective.show(row.score.value or 0.0)}  {row.candidate.label}")
+    if objective.against:
+        say("front", f"{len(result.front)} of {len(result.ranking)} candidates are beaten by no other in everything")
+    if result.pruned:
+        say("saved", savings(result))
     if result.failed and not result.ranking:
         say("failed", f"all {len(result.failed)} candidates, so nothing is ranked: {result.failed[0].score.failure}")
     elif result.failed:
         say("failed", f"{len(result.failed)} candidates; the report lists them")
     return result
+
+
+def savings(result: SearchResult) -> str:
+    """What the rungs saved, in words."""
+    num = len(result.ranking) + len(result.failed) + len(result.pruned)
+    text = f"{len(result.pruned)} of {num} candidates were ended at a rung"
+    whole = result.unpruned_seconds
+    if whole:
+        text += f": {duration(result.seconds)} of training, about {duration(whole)} without rungs"
+    return text
 
 
 def _notes(prepared: _Prepared, search: SearchConfig, config: ValidateConfig, *, validation: bool) -> list[str]:
@@ -274,10 +303,13 @@ def _commands(
             build_words += [f"--{name.replace('_', '-')}", text]
     words: list[object] = ["nasproxy", "search", "--space", space]
     for name in ("trials", *STUDY_SETTINGS):
-        words += [f"--{name}", getattr(search_config, name)]
+        if getattr(search_config, name) not in ("", None):
+            words += [f"--{name}", getattr(search_config, name)]
     if not validation:
         words.append("--no-validate")
     words += ["--sample", validate_config.sample, "--top", validate_config.top]
+    if validate_config.scores:
+        words += ["--scores", validate_config.scores]
     if truth is not None:
         words += ["--truth", truth]
     else:
@@ -374,7 +406,15 @@ def validate(
     with _at_work(run, storage, workers or default_size(prepared.choice.device), prepared.choice) as (ledger, crew):
         save_settings(run, settings, run / PROXY_FILE)
         task = prepared.task(search_config.epochs, search_config.precision)
-        result = search_result(prepared.space, task, search_config, run=run, ledger=ledger)
+        result = search_result(
+            prepared.space,
+            prepared.objective(search_config),
+            search_config,
+            inspection=prepared.inspection,
+            run=run,
+            ledger=ledger,
+            crew=crew,
+        )
         _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=True)
     return run
 

@@ -16,12 +16,16 @@ A step must divide its range. A parameter whose ``when`` does not hold is inacti
 the family's own default applies. A user's function has the signature of a family, ``build(input_shape, num_classes,
 **options)``, in a file that stands alone; the file's content is part of the space's hash and of every candidate's id.
 
+Wherever a space is named, parameters can be set: ``convnet_space:norm=batch,depth=2`` searches that part of it, and
+``nasbench201_space:cells=1,channels=4`` a cheaper skeleton.
+
 torch, optuna and the YAML parser are imported where they are needed: the command line reads this module to list spaces.
 """
 
-from nasproxy.spaces.inspection import NetSize, SpaceInspection, inspect_space, num_flops
+from nasproxy.spaces.inspection import NetSize, SpaceInspection, inspect_space, num_flops, uniform_sample
 from nasproxy.spaces.model import Candidate, Limits, Parameter, Params, Range, SearchSpace
 from nasproxy.spaces.reading import load_space, shipped_spaces
+from nasproxy.spaces.schema import schema_text
 
 __all__ = [
     "Candidate",
@@ -35,5 +39,7 @@ __all__ = [
     "inspect_space",
     "load_space",
     "num_flops",
+    "schema_text",
     "shipped_spaces",
+    "uniform_sample",
 ]

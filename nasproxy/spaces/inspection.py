@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Of a space with few valid candidates, draws until sample() gives up.
 MAX_DRAWS = 10_000
+# Tries per candidate of a uniform sample when a space is too large to enumerate.
+MAX_TRIES = 1_000
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,28 @@ class SpaceInspection:
         for reason, candidates in sorted(self.invalid.items(), key=lambda item: -len(item[1])):
             lines.append(f"{len(candidates):,} cannot: {reason} First: {candidates[0].label}")
         return lines
+
+
+def uniform_sample(
+    inspection: SpaceInspection, size: int, seed: int, *, among: Callable[[Candidate], bool] = lambda candidate: True
+) -> list[Candidate]:
+    """``size`` distinct valid candidates, uniform over the space; a larger size keeps the smaller sample's members."""
+    from nasproxy.randomness import derive_seed
+
+    rng = np.random.default_rng(derive_seed(seed, "validation sample"))
+    chosen: dict[str, Candidate] = {}
+    if inspection.num_valid is not None:
+        pool = [candidate for candidate in inspection.valid if among(candidate)]
+        for index in rng.permutation(len(pool))[:size]:
+            chosen[pool[index].id] = pool[index]
+        return list(chosen.values())
+    for _ in range(MAX_TRIES * size):
+        if len(chosen) == size:
+            break
+        candidate = inspection.sample(rng)
+        if among(candidate):
+            chosen.setdefault(candidate.id, candidate)
+    return list(chosen.values())
 
 
 def inspect_space(

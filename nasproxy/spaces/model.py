@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -230,6 +230,27 @@ class SearchSpace:
             lines.append(f"{parameter.name}: {parameter}{when}")
         lines += [f"{name}: {text_of(value)} (constant)" for name, value in self.constants.items()]
         return lines + [f"{name}: {value}" for name, value in asdict(self.limits).items() if value is not None]
+
+    def fix(self, texts: Mapping[str, str]) -> SearchSpace:
+        """The part of the space where these parameters have these values; constants may be given others.
+
+        Raises:
+            NasproxyError: for a name or value that the space does not have.
+        """
+        constants = dict(self.constants)
+        parameters = {parameter.name: parameter for parameter in self.parameters}
+        for name, text in texts.items():
+            if name in constants:
+                constants[name] = Parameter(name, (constants[name],)).parse(text)
+            elif name in parameters:
+                parameter = parameters[name]
+                member = parameter.member(parameter.parse(text))
+                if not member:
+                    raise NasproxyError(f"'{name}' of space '{self.name}' is one of {parameter}, but got {text}.")
+                parameters[name] = replace(parameter, domain=member)  # its condition stays
+            else:
+                raise unknown(f"parameter of space '{self.name}'", name, [*parameters, *constants])
+        return replace(self, parameters=tuple(parameters.values()), constants=constants)
 
     def suggest(self, trial: optuna.Trial) -> Candidate:
         """Asks ``trial`` for every active parameter, and only for those."""

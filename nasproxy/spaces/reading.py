@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,9 +236,25 @@ def shipped_spaces() -> dict[str, Path]:
 def load_space(spec: str | Path) -> SearchSpace:
     """Reads a space from a path, else by name (``convnet_space`` or ``convnet_space.yaml``) among the shipped ones.
 
+    ``convnet_space:norm=batch,depth=2`` is the part of it where these parameters, or constants, have these values.
+
     Raises:
         NasproxyError: naming every mistake of the file at once, each on its line as ``file:line:column: message``.
     """
+    whole, colon, values = str(spec).rpartition(":")
+    if not colon or "=" not in values:
+        return _load(spec)
+    texts = {}
+    for word in values.split(","):
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not (name and equals and value) or name in texts:
+            raise NasproxyError(f"Parameters are set as name=value,…, each once, but got '{values}'.")
+        texts[name] = value
+    space = _load(whole)
+    return replace(space.fix(texts), source=f"{space.source}:{values}")
+
+
+def _load(spec: str | Path) -> SearchSpace:
     shipped = shipped_spaces()
     path = Path(spec)
     name = str(spec).removesuffix(".yaml")
