@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +50,7 @@ from nasproxy.search import run_search
 from nasproxy.spaces import Candidate, SearchSpace, inspect_space, load_space
 from nasproxy.spaces.inspection import NetSize, num_flops
 from nasproxy.train import Fit, TrainingImages
+from nasproxy.watching import Finished
 from nasproxy.workers import Crew, Inline, Job, Processes, Result, default_size
 
 SHAPE, NUM_CLASSES = (3, 32, 32), 10
@@ -202,17 +203,21 @@ def overhead(trials: int, sampler: str) -> None:
     object.__setattr__(inspection, "_results", Tried())
     task = TrainingTask("proxy", "none", images(1, 0), images(1, 0), RECIPE, NUM_CLASSES, "overhead")
     rows: list[dict[str, float]] = []
-    started = last = time.perf_counter()
-    shown = 0
+    started = time.perf_counter()
 
-    def progress(done: int, total: int, note: str) -> None:
-        nonlocal last, shown
-        if done >= shown + 1000:
-            now = time.perf_counter()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            rows.append({"trials": done, "ms": 1000 * (now - last) / (done - shown), "mb": peak})
-            print(f"{done:6,} trials: {rows[-1]['ms']:6.1f} ms per trial, {peak:6.0f} MB", flush=True)
-            last, shown = now, done
+    class Clock:
+        last, shown = started, 0
+
+        def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+            if done >= self.shown + 1000:
+                now = time.perf_counter()
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                rows.append({"trials": done, "ms": 1000 * (now - self.last) / (done - self.shown), "mb": peak})
+                print(f"{done:6,} trials: {rows[-1]['ms']:6.1f} ms per trial, {peak:6.0f} MB", flush=True)
+                self.last, self.shown = now, done
+
+        def close(self) -> None:
+            pass
 
     with tempfile.TemporaryDirectory() as name:
         ledger = Ledger(Path(name) / "evaluations.sqlite")
@@ -224,7 +229,7 @@ def overhead(trials: int, sampler: str) -> None:
             run=Path(name),
             ledger=ledger,
             crew=Instant(),
-            progress=progress,
+            watch=Clock(),
         )
         ledger.close()
     seconds = time.perf_counter() - started

@@ -296,6 +296,12 @@ def search_command(
     reduction: Annotated[int, typer.Option(help="One in so many goes on (halving).")] = SearchConfig.reduction,
     workers: Workers = None,
     storage: Storage = None,
+    track: Annotated[
+        str, typer.Option(help="Also log to tensorboard (in the run folder) or mlflow; both with a comma.")
+    ] = "",
+    json: Annotated[
+        bool, typer.Option("--json", help="Lines of JSON on standard output, one per candidate; the rest on error.")
+    ] = False,
     fork: Annotated[
         bool, typer.Option("--fork", help="Go on in a copy of the run --out, with what was trained in it.")
     ] = False,
@@ -322,41 +328,51 @@ def search_command(
     The same command resumes an interrupted search.
     """
     from nasproxy import commands
+    from nasproxy.watching import json_lines
 
-    commands.search(
-        space,
-        proxy=proxy,
-        proxy_folder=PROXY_FOLDER,
-        run_folder=RUN_FOLDER,
-        search_overrides=_given(
-            trials=trials,
-            sampler=sampler,
-            seeds=seeds,
-            epochs=epochs,
-            seed=seed,
-            pending=pending,
-            precision=precision,
-            score=score,
-            against=against,
-            rungs=rungs,
-            pruner=pruner,
-            reduction=reduction,
-        ),
-        validate_overrides=_given(
-            sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, seed=seed, scores=scores
-        ),
-        budget=budget,
-        validation=validate,
-        truth=truth,
-        out=out,
-        dataset=dataset,
-        data_dir=data_dir,
-        offline=offline,
-        device=device,
-        workers=workers,
-        storage=storage,
-        forked=fork,
-    )
+    with json_lines(json) as lines:
+        commands.search(
+            space,
+            proxy=proxy,
+            proxy_folder=PROXY_FOLDER,
+            run_folder=RUN_FOLDER,
+            search_overrides=_given(
+                trials=trials,
+                sampler=sampler,
+                seeds=seeds,
+                epochs=epochs,
+                seed=seed,
+                pending=pending,
+                precision=precision,
+                score=score,
+                against=against,
+                rungs=rungs,
+                pruner=pruner,
+                reduction=reduction,
+            ),
+            validate_overrides=_given(
+                sample=sample,
+                top=top,
+                epochs=full_epochs,
+                images=full_images,
+                seeds=full_seeds,
+                seed=seed,
+                scores=scores,
+            ),
+            budget=budget,
+            validation=validate,
+            truth=truth,
+            out=out,
+            dataset=dataset,
+            data_dir=data_dir,
+            offline=offline,
+            device=device,
+            workers=workers,
+            storage=storage,
+            forked=fork,
+            track=track,
+            lines=lines,
+        )
 
 
 @app.command("validate")

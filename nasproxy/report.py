@@ -245,6 +245,23 @@ def percent(fraction: float | None, std: float | None = None) -> str:
     return f"{100 * fraction:.1f}{f' ± {100 * std:.1f}' if std is not None else ''} %"
 
 
+def picked_by(report: CorrelationReport) -> str:
+    """What the pick has without full training: its accuracy on the proxy, or whatever the search ranked by."""
+    score = None if report.pick is None else report.pick.scores.get(report.objective)
+    if report.objective == "proxy":
+        return f"accuracy on the proxy {percent(score)}"
+    return f"{report.objective} {percent(score) if report.in_percent else compact(score)}"
+
+
+def compact(value: float | None) -> str:
+    """A number of any size for a table: ``20,874``, ``0.00034``, ``1.2e+30``; a dash for None."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
 def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
     """What the terminal prints at the end: the verdict, the pick, the cost."""
     found = verdict(report)
@@ -254,7 +271,7 @@ def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
     else:
         test = f", test accuracy {percent(report.pick_test_accuracy, report.pick_test_std)}"
         known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}{test}"
-        unknown = f"accuracy on the proxy {percent(report.pick.scores.get('proxy'))}, not trained on the full data"
+        unknown = f"{picked_by(report)}, not trained on the full data"
         if report.pick.truth is not None and report.pick_test_accuracy is None:
             known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}"
         pick = f"Pick: {report.pick.label} ({known if report.pick.truth is not None else unknown})."
@@ -400,10 +417,11 @@ def render_report(report: CorrelationReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"signed": signed, "percent": percent, "duration": duration_text}
+    environment.filters |= {"signed": signed, "percent": percent, "duration": duration_text, "compact": compact}
     return environment.get_template("report.html.j2").render(
         report=report,
         verdict=verdict(report),
+        picked_by=picked_by(report),
         rules=VERDICTS,
         figures=_figures(report),
         pictures=[(p.name, f"data:image/png;base64,{p.png}") for p in report.pictures],

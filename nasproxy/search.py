@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from nasproxy.ledger import Ledger
 from nasproxy.objective import Objective, Standings, combined, single
 from nasproxy.proposals import MAX_WALK, Proposer, SpaceExhausted, directions
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
+from nasproxy.watching import Finished, Watcher
 from nasproxy.workers import Crew, Job
 
 STUDY_FILE = "study.sqlite"
@@ -239,7 +240,7 @@ def run_search(
     run: Path,
     ledger: Ledger,
     crew: Crew,
-    progress: Callable[[int, int, str], None] | None = None,
+    watch: Watcher | None = None,
 ) -> SearchResult:
     """Evaluates ``config.trials`` distinct candidates in total, or all valid ones of a smaller space.
 
@@ -266,7 +267,7 @@ def run_search(
         climb = Climb(space, objective, config, Coordinator(crew, ledger), study.pending)
         if objective.is_sum:
             climb.measure_references(inspection, config.seed)
-        _search(study, climb, config, inspection=inspection, progress=progress)
+        _search(study, climb, config, inspection=inspection, watch=watch)
         return _result(study, climb)
 
 
@@ -276,7 +277,7 @@ def _search(
     config: SearchConfig,
     *,
     inspection: SpaceInspection,
-    progress: Callable[[int, int, str], None] | None,
+    watch: Watcher | None,
 ) -> None:
     """Proposes, measures and tells until ``config.trials`` candidates have their answers."""
     objective, ledger = climb.objective, study.ledger
@@ -291,8 +292,9 @@ def _search(
     total = config.trials if inspection.num_valid is None else min(config.trials, inspection.num_valid)
     exhausted = False
     answered: set[str] = set()  # candidates
-    best: float | None = None
+    before = True  # in an earlier process
     settled = 0  # trials before it have their answers
+    told: set[int] = set()  # and these after it
 
     def wanted(trials: list[FrozenTrial]) -> Iterator[Job]:
         nonlocal exhausted
@@ -321,28 +323,47 @@ def _search(
     while True:
         trials = study.trials()
         running = 0
+        finished: list[Finished] = []
         for number in range(settled, len(trials)):
             trial = trials[number]
+            if "reason" in trial.user_attrs or number in told:
+                continue
             if trial.state == TrialState.RUNNING:
                 found = climb.look(trial, trials)
                 if isinstance(found, list):
                     running += 1
                     continue
                 study.tell(number, found)
-                value = found.values[0] if found.values is not None else None
-            else:
-                value = trial.values[0] if trial.state == TrialState.COMPLETE else None
-            if "reason" not in trial.user_attrs:
-                answered.add(trial.user_attrs["candidate"])
-            if value is not None and (best is None or value > best):
-                best = value
-        while settled < len(trials) and study.trials()[settled].state.is_finished():
+            else:  # by an earlier process, or another host
+                found = Answer(trial.state, trial.values, trial.intermediate_values)
+            told.add(number)
+            answered.add(trial.user_attrs["candidate"])
+            finished.append(_finished(trial, found, objective, before=before and trial.state.is_finished()))
+        while settled in told or (settled < len(trials) and "reason" in trials[settled].user_attrs):
+            told.discard(settled)
             settled += 1
-        if progress is not None:
-            progress(min(len(answered), total), total, "" if best is None else f"best {objective.show(best)}")
+        before = False
+        if watch is not None:
+            watch.update(min(len(answered), total), total, finished)
         if not running and (len(answered) >= total or exhausted):
             break
         climb.coordinator.step(wanted(study.trials()))
+
+
+def _finished(trial: FrozenTrial, answer: Answer, objective: Objective, *, before: bool) -> Finished:
+    states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    complete = answer.state == TrialState.COMPLETE and answer.values is not None
+    values = list(answer.values or ()) if complete else []
+    return Finished(
+        number=trial.number,
+        candidate=trial.user_attrs["candidate"],
+        params=trial.params,
+        state=states[answer.state],
+        score=values[0] if complete else None,
+        against={task.score: value for task, value in zip(objective.against, values[1:], strict=False)},
+        rungs=[value for _, value in sorted(answer.rungs.items())],
+        before=before,
+    )
 
 
 def search_result(

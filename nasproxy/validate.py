@@ -356,7 +356,7 @@ def _pick(rows: tuple[CandidateRow, ...], search: SearchResult, inspection: Spac
         return max(top, key=lambda row: row.truth or 0.0)
     if search.ranking:
         best = search.ranking[0]
-        return _row(_Measured(best.candidate, "top", {"proxy": best.score}), inspection, {})
+        return _row(_Measured(best.candidate, "top", {search.objective.name: best.score}), inspection, {})
     return None
 
 

@@ -22,7 +22,7 @@ LAYERS = [
     {"evaluations"},
     {"scores", "ledger", "proposals", "workers"},
     {"coordinator", "objective"},
-    {"climb"},
+    {"climb", "watching"},
     {"search"},
     {"validate", "budget", "evaluate"},
     {"commands"},

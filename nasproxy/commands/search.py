@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,10 +18,10 @@ from nasproxy.devices import DeviceChoice
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask
 from nasproxy.ledger import Ledger, database_url, hidden
-from nasproxy.objective import Objective, check_objective, make_objective
+from nasproxy.objective import NUM_REFERENCES, Objective, check_objective, make_objective
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
-from nasproxy.report import CorrelationReport, read_report, save_report, three_lines, write_report
+from nasproxy.report import CorrelationReport, read_report, save_report, three_lines, verdict, write_report
 from nasproxy.runs import (
     LEDGER_FILE,
     PROXY_FILE,
@@ -38,6 +37,7 @@ from nasproxy.search import SearchResult, default_pending, run_lock, run_search,
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
 from nasproxy.validate import Truth, load_truth
 from nasproxy.validate import validate as run_validation
+from nasproxy.watching import JsonLines, LiveTable, Watcher, make_tracker, watched
 from nasproxy.workers import Crew, default_size, hire
 
 # Starting workers takes seconds: shorter work is done by this process.
@@ -109,6 +109,8 @@ def search(
     workers: int | None,
     storage: str | None,
     forked: bool,
+    track: str = "",
+    lines: JsonLines | None = None,
 ) -> Path:
     """``nasproxy search``: search, validation and report; returns the run folder."""
     check_objective(SearchConfig(**search_overrides))  # says what is wrong before anything is loaded
@@ -173,9 +175,28 @@ def search(
     )
     with _at_work(run, storage, workers, prepared.choice) as (ledger, crew):
         save_settings(run, settings, proxy_path)
-        result = _search(prepared, config, run, ledger, crew)
-        _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=validation)
+        watchers: list[Watcher] = [] if lines is None else [lines]
+        watchers += [make_tracker(name.strip(), run, settings.search) for name in filter(None, track.split(","))]
+        result = _search(prepared, config, run, ledger, crew, watchers)
+        outcome = _validate_and_report(
+            prepared, task, settings, result, run, ledger, crew, table, validation=validation
+        )
+    if lines is not None:
+        lines.say("report", run=str(run), verdict=verdict(outcome).level, **_numbers(outcome))
     return run
+
+
+def _numbers(outcome: CorrelationReport) -> dict[str, Any]:
+    """The proxy's correlation and the pick, for machines."""
+    found = outcome.score("proxy")
+    rho = None if found is None else found.agreement.spearman
+    return {
+        "n": 0 if found is None else found.agreement.n,
+        "spearman": None if rho is None else [rho.value, rho.low, rho.high],
+        "pick": None if outcome.pick is None else outcome.pick.params,
+        "pick_accuracy": None if outcome.pick is None else outcome.pick.truth,
+        "pick_test_accuracy": outcome.pick_test_accuracy,
+    }
 
 
 @contextmanager
@@ -209,28 +230,19 @@ def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepare
         )
 
 
-def _search(prepared: _Prepared, config: SearchConfig, run: Path, ledger: Ledger, crew: Crew) -> SearchResult:
-    """Runs the search; after the first candidate it says how long the rest will take."""
+def _search(
+    prepared: _Prepared,
+    config: SearchConfig,
+    run: Path,
+    ledger: Ledger,
+    crew: Crew,
+    watchers: Sequence[Watcher],
+) -> SearchResult:
+    """Runs the search, looked on by a live table and by ``watchers``."""
     objective = prepared.objective(config)
-    started = time.perf_counter()
-    first: int | None = None
-    told = False
-    with progress_bar("searching") as bar:
-
-        def progress(done: int, total: int, note: str) -> None:
-            nonlocal first, told
-            if first is None:
-                first = done
-            elif not told and done > first:
-                told = True
-                each = (time.perf_counter() - started) / (done - first)
-                say(
-                    "search",
-                    f"the first candidate took {duration(each)}; at that pace the other {total - done} take "
-                    f"{duration(each * (total - done))}",
-                )
-            bar(done, total, note)
-
+    if objective.is_sum:
+        say("", f"scores of a sum take their rank among {NUM_REFERENCES} random candidates, measured first")
+    with watched([LiveTable(objective.show), *watchers]) as watch:
         result = run_search(
             prepared.space,
             objective,
@@ -239,7 +251,7 @@ def _search(prepared: _Prepared, config: SearchConfig, run: Path, ledger: Ledger
             run=run,
             ledger=ledger,
             crew=crew,
-            progress=progress,
+            watch=watch,
         )
     for row in result.ranking[:3]:
         say("top", f"{objective.show(row.score.value or 0.0)}  {row.candidate.label}")

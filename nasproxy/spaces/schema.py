@@ -54,8 +54,8 @@ def space_schema() -> dict[str, Any]:
     from nasproxy.networks import ACTIVATIONS, NETWORKS, NORMS, POOLINGS
 
     kinds = {kind: _parameter({"type": kind}, ranges=kind in ("integer", "number")) for kind in TYPES.values()}
-    for name, table in zip(NAMED, (ACTIVATIONS, NORMS, POOLINGS), strict=True):
-        kinds[name] = _parameter({"enum": list(table)}, ranges=False)
+    for name, names in zip(NAMED, (list(ACTIVATIONS), list(NORMS), list(POOLINGS)), strict=True):
+        kinds[name] = _parameter({"enum": names}, ranges=False)
     families = [
         {
             "if": {"properties": {"network": {"const": name}}, "required": ["network"]},
