@@ -1,4 +1,4 @@
-"""The command line: ``nasproxy build-proxy | evaluate | search | validate | report | check | list | demo``.
+"""The command line, ``nasproxy COMMAND``.
 
 Only the parsing lives here; each command imports what it needs when it runs, so that ``--help`` answers at once. Every
 default comes from config.py. Input that the user can mend ends in one sentence and exit code 2.
@@ -283,15 +283,15 @@ def search_command(
         typer.Option(help="What to maximise: a score (`nasproxy list`), or a sum of standings such as 2*proxy+naswot."),
     ] = SearchConfig.score,
     against: Annotated[
-        str | None,
+        str,
         typer.Option(help="Minimise these scores beside it, such as params,latency: gives a Pareto front."),
-    ] = None,
+    ] = SearchConfig.against,
     rungs: Annotated[
-        str | None,
+        str,
         typer.Option(
             help="Cheap steps before, of which only the best go on: scores, epochs=N, ipc=N, such as naswot,epochs=30."
         ),
-    ] = None,
+    ] = SearchConfig.rungs,
     pruner: Annotated[str, typer.Option(help=f"Which go on: {' | '.join(PRUNERS)}.")] = SearchConfig.pruner,
     reduction: Annotated[int, typer.Option(help="One in so many goes on (halving).")] = SearchConfig.reduction,
     workers: Workers = None,
@@ -423,6 +423,36 @@ def _newest_run() -> Path:
     from nasproxy.runs import newest_run
 
     return newest_run(RUN_FOLDER)
+
+
+@app.command("export")
+def export_command(
+    run: RunArgument = None,
+    candidate: Annotated[
+        str | None, typer.Option(help="Its id, or how that begins. [default: the report's pick]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file. [default: ID.py in the run folder]")] = None,
+    train: Annotated[
+        int | None, typer.Option(help="Train it so many epochs on the full data, and write its weights beside it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of that training.")] = 0,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    device: Device = "auto",
+) -> None:
+    """Write the best candidate as a Python file that needs PyTorch only."""
+    from nasproxy import commands
+
+    commands.export(
+        run or _newest_run(),
+        candidate=candidate,
+        out=out,
+        train=train,
+        seed=seed,
+        data_dir=data_dir,
+        offline=offline,
+        device=device,
+    )
 
 
 @app.command("evaluate")

@@ -266,14 +266,25 @@ class _All:
         pass
 
 
+def tracker_names(text: str) -> tuple[str, ...]:
+    """Names of trackers separated by commas; empty text is none.
+
+    Raises:
+        NasproxyError: for an unknown name.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in TRACKERS:
+            raise unknown("tracker", name, TRACKERS)
+    return names
+
+
 def make_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> Watcher:
     """The tracker called ``name`` for the run folder ``run``.
 
     Raises:
-        NasproxyError: for an unknown name, or when its package is not installed.
+        NasproxyError: when its package is not installed.
     """
-    if name not in TRACKERS:
-        raise unknown("tracker", name, TRACKERS)
     return TRACKERS[name](run, settings)
 
 

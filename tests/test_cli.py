@@ -250,6 +250,17 @@ BAD = [
     (["search", "--space", "convnet_small", "--trials", "0"], "trials=0"),
     (["search", "--space", "convnet_small", "--truth", "gone.csv"], "gone.csv"),
     (["search", "--space", "convnet_small", "--dataset", "digitss"], "digitss"),
+    (["search", "--space", "convnet_small", "--score", "nasswot"], "'nasswot'. Did you mean 'naswot'?"),
+    (["search", "--space", "convnet_small", "--score", "proxy naswot"], "0.7*proxy+0.3*naswot"),
+    (["search", "--space", "convnet_small", "--against", "param"], "'param'. Did you mean 'params'?"),
+    (["search", "--space", "convnet_small", "--rungs", "epoch=3"], "epochs=N or ipc=N, but got 'epoch=3'"),
+    (["search", "--space", "convnet_small", "--rungs", "ipc=1"], "fewer images per class than the proxy's 1"),
+    (["search", "--space", "convnet_small", "--pruner", "halvin"], "'halvin'. Did you mean 'halving'?"),
+    (["search", "--space", "convnet_small", "--reduction", "1"], "reduction=1"),
+    (["search", "--space", "convnet_small", "--scores", "synflo"], "'synflo'. Did you mean 'synflow'?"),
+    (["search", "--space", "convnet_small", "--track", "wandb"], "'wandb'"),
+    (["search", "--space", "convnet_small:norm=btach"], "btach"),
+    (["export", "nowhere"], "nowhere"),
     (["evaluate", "gone.safetensors"], "gone.safetensors"),
     (["evaluate", "--network", "vgg12"], "'vgg12'. Did you mean 'vgg11'?"),
     (["evaluate", "--network", "vgg11"], "too small for the net"),
@@ -360,3 +371,69 @@ def test_a_space_none_of_whose_candidates_fits_is_refused(road, tmp_path):
     space = tmp_path / "s.yaml"
     space.write_text("name: s\nnetwork: convnet\nparameters:\n  depth: [4, 5]\n  width: [4]\n")
     assert "No candidate of space 's'" in nasproxy(road[0], "search", "--space", space, code=2)
+
+
+def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(road, tmp_path):
+    """Lines of JSON alone on standard output; the savings, a row per score, and the pick as a program."""
+    folder, run = road[0], tmp_path / "run"
+    settings = ["--trials", "9", "--epochs", "4", "--rungs", "naswot,epochs=2", "--sampler", "random"]
+    checked = [
+        "--sample",
+        "4",
+        "--top",
+        "1",
+        "--full-epochs",
+        "1",
+        "--full-images",
+        "100",
+        "--scores",
+        "synflow,early_stop",
+    ]
+    command = [sys.executable, "-m", "nasproxy", "search", "--space", "convnet_small:depth=1", "--json", "--out", run]
+    result = subprocess.run(
+        [*map(str, command), *settings, *checked],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NASPROXY_CACHE_DIR": str(folder / "cache")},
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["event"] for line in lines] == ["candidate"] * 9 + ["report"]
+    states = [line["state"] for line in lines[:-1]]
+    assert f"{states.count('pruned')} of 9 candidates were ended at a rung" in result.stderr
+    assert lines[-1]["n"] == 4
+    assert lines[-1]["pick"]["depth"] == 1
+    report = json.loads((run / "report.json").read_text())
+    assert [score["name"] for score in report["scores"]] == [
+        "proxy", "random_subset", "synflow", "early_stop", "params", "flops"
+    ]  # fmt: skip
+    said = nasproxy(folder, "export", run, "--out", tmp_path / "best.py", "--train", "1")
+    assert "test      accuracy" in said
+    own = subprocess.run([sys.executable, "-I", tmp_path / "best.py"], capture_output=True, text=True)
+    assert own.stdout.splitlines()[-1] == "(2, 10) logits of two images"
+    assert (tmp_path / "best.safetensors").exists()
+    one = next(line["candidate"] for line in lines if line["event"] == "candidate")
+    assert f"{one}: " in nasproxy(folder, "export", run, "--candidate", one[:8], "--out", tmp_path / "one.py")
+    assert "no candidate 'zzz'" in nasproxy(folder, "export", run, "--candidate", "zzz", code=2)
+    (line,) = (text for text in report["commands"] if "search" in text)
+    assert "--rungs naswot,epochs=2" in line
+    assert "--scores synflow,early_stop" in line
+
+
+def test_a_search_by_a_vote_against_sizes_shows_the_front(road, tmp_path):
+    folder, run = road[0], tmp_path / "run"
+    arguments = ["--trials", "6", "--epochs", "2", "--score", "naswot+synflow", "--against", "params", "--no-validate"]
+    said = nasproxy(folder, "search", "--space", "convnet_small:depth=1", *arguments, "--out", run)
+    assert "take their rank among 20 random candidates" in said
+    assert "of 6 candidates are beaten by no other in everything" in said
+    page = (run / "report.html").read_text()
+    assert "Against params" in page
+    assert "naswot+synflow" in page
+    assert "another against" in nasproxy(
+        folder, "search", "--space", "convnet_small:depth=1", *arguments[:-3], "--no-validate", "--out", run, code=2
+    )
+
+
+def test_the_schema_is_printed(tmp_path):
+    assert json.loads(nasproxy(tmp_path, "schema"))["title"] == "nasproxy search space"

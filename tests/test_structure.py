@@ -24,7 +24,7 @@ LAYERS = [
     {"coordinator", "objective"},
     {"climb", "watching"},
     {"search"},
-    {"validate", "budget", "evaluate"},
+    {"validate", "budget", "evaluate", "export"},
     {"commands"},
     {"cli", "__init__"},
     {"__main__"},

@@ -12,7 +12,7 @@ from nasproxy.ledger import Ledger
 from nasproxy.objective import make_objective
 from nasproxy.search import run_search
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.watching import Finished, LiveTable, Tally, json_lines, make_tracker, watched
+from nasproxy.watching import Finished, LiveTable, Tally, json_lines, make_tracker, tracker_names, watched
 from nasproxy.workers import Inline
 
 
@@ -191,9 +191,11 @@ def test_a_missing_package_is_named(name, module, said, tmp_path, monkeypatch):
         make_tracker(name, tmp_path, {})
 
 
-def test_an_unknown_tracker_is_refused(tmp_path):
+def test_an_unknown_tracker_is_refused():
+    assert tracker_names(" mlflow, tensorboard") == ("mlflow", "tensorboard")
+    assert tracker_names("") == ()
     with pytest.raises(NasproxyError, match="tensorboard"):
-        make_tracker("tensorbord", tmp_path, {})
+        tracker_names("tensorbord")
 
 
 def test_watchers_are_closed_when_the_search_is_interrupted():

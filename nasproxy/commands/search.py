@@ -32,12 +32,12 @@ from nasproxy.runs import (
     load_settings,
     save_settings,
 )
-from nasproxy.scores import check_fit, proxy_task
+from nasproxy.scores import check_fit, proxy_task, score_names
 from nasproxy.search import SearchResult, default_pending, run_lock, run_search, search_result
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
 from nasproxy.validate import Truth, load_truth
 from nasproxy.validate import validate as run_validation
-from nasproxy.watching import JsonLines, LiveTable, Watcher, make_tracker, watched
+from nasproxy.watching import JsonLines, LiveTable, Watcher, make_tracker, tracker_names, watched
 from nasproxy.workers import Crew, default_size, hire
 
 # Starting workers takes seconds: shorter work is done by this process.
@@ -114,7 +114,8 @@ def search(
 ) -> Path:
     """``nasproxy search``: search, validation and report; returns the run folder."""
     check_objective(SearchConfig(**search_overrides))  # says what is wrong before anything is loaded
-    ValidateConfig(**validate_overrides)
+    score_names(ValidateConfig(**validate_overrides).scores)
+    trackers = tracker_names(track)
     load_space(space_spec)
     if storage is not None and budget is None and not {"trials", "epochs"} <= search_overrides.keys():
         raise NasproxyError(
@@ -160,7 +161,7 @@ def search(
             config = replace(config, pending=default_pending(workers, config.trials))
         if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
             workers = 1
-    task = prepared.task(config.epochs, config.precision)
+    task, objective = prepared.task(config.epochs, config.precision), prepared.objective(config)
     settings = RunSettings(
         space=str(prepared.space.source),
         space_hash=prepared.space.hash,
@@ -176,8 +177,8 @@ def search(
     with _at_work(run, storage, workers, prepared.choice) as (ledger, crew):
         save_settings(run, settings, proxy_path)
         watchers: list[Watcher] = [] if lines is None else [lines]
-        watchers += [make_tracker(name.strip(), run, settings.search) for name in filter(None, track.split(","))]
-        result = _search(prepared, config, run, ledger, crew, watchers)
+        watchers += [make_tracker(name, run, settings.search) for name in trackers]
+        result = _search(prepared, objective, config, run, ledger, crew, watchers)
         outcome = _validate_and_report(
             prepared, task, settings, result, run, ledger, crew, table, validation=validation
         )
@@ -232,6 +233,7 @@ def _check_same_run(run: Path, known: RunSettings, config: SearchConfig, prepare
 
 def _search(
     prepared: _Prepared,
+    objective: Objective,
     config: SearchConfig,
     run: Path,
     ledger: Ledger,
@@ -239,7 +241,6 @@ def _search(
     watchers: Sequence[Watcher],
 ) -> SearchResult:
     """Runs the search, looked on by a live table and by ``watchers``."""
-    objective = prepared.objective(config)
     if objective.is_sum:
         say("", f"scores of a sum take their rank among {NUM_REFERENCES} random candidates, measured first")
     with watched([LiveTable(objective.show), *watchers]) as watch:
@@ -385,7 +386,7 @@ def validate(
     storage: str | None,
 ) -> Path:
     """``nasproxy validate``: validates a run (again) and writes its report; returns the run folder."""
-    ValidateConfig(**overrides)
+    score_names(ValidateConfig(**overrides).scores)
     settings = load_settings(run)
     if settings.storage is not None and storage is None:
         raise NasproxyError(f"The run '{run}' lives in {settings.storage}: name it, with its password, by --storage.")

@@ -1,0 +1,147 @@
+"""One candidate as a Python file that needs PyTorch and nothing of nasproxy: the code of its family, and no more.
+
+The file is put together from the definitions that the family's function needs, found in the source of this package; of
+a user's own network it carries the whole file.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from importlib import import_module
+from types import ModuleType
+
+from nasproxy.spaces import Candidate, SearchSpace
+
+PACKAGE = "nasproxy"
+
+TEMPLATE = '''"""{title}
+
+{label}
+
+Written by nasproxy export; its network families are Apache-2.0. Needs {needs}.
+"""
+
+from __future__ import annotations
+
+{body}
+
+INPUT_SHAPE = {input_shape!r}  # channels, height, width
+NUM_CLASSES = {num_classes}
+MEAN, STD = {mean!r}, {std!r}  # of each channel, for pixels in [0, 1]
+OPTIONS = {options!r}
+
+
+def build() -> nn.Module:
+    """The untrained network: normalised images (n, c, h, w) in, logits (n, NUM_CLASSES) out."""
+    return {function}(INPUT_SHAPE, NUM_CLASSES, **OPTIONS)
+
+
+if __name__ == "__main__":
+    net = build()
+    print(net)
+    print(sum(parameter.numel() for parameter in net.parameters()), "parameters")
+    print(tuple(net(torch.zeros(2, *INPUT_SHAPE)).shape), "logits of two images")
+'''
+
+
+class _Collector:
+    """Finds what a function needs: ``definitions``, dependencies first, and ``imports`` from elsewhere by module."""
+
+    def __init__(self) -> None:
+        self.imports: dict[str, set[str]] = {"torch": {""}, "torch.nn": set()}
+        self.definitions: list[str] = []
+        self._homes: dict[str, str] = {}  # name → the module that defines it
+
+    def add(self, module: ModuleType, name: str) -> None:
+        node = _bindings(module).get(name)
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE:
+            self.add(import_module(str(node.module)), name)
+        elif isinstance(node, ast.ImportFrom):
+            self.imports.setdefault(str(node.module), set()).add(name)
+        elif isinstance(node, ast.Import):
+            self.imports.setdefault(name, set()).add("")
+        elif node is not None and name not in self._homes:  # None: a builtin, an argument
+            self._homes[name] = module.__name__
+            for used in ast.walk(node):
+                if isinstance(used, ast.Name):
+                    self.add(module, used.id)
+            self.definitions.append(_source(module, node))
+        elif node is not None and self._homes[name] != module.__name__:
+            raise AssertionError(f"{name} is defined in {self._homes[name]} and in {module.__name__}: rename one")
+
+    def text(self) -> str:
+        lines = [f"import {module}" for module, names in self.imports.items() if "" in names]
+        found = {module: sorted(names - {""}) for module, names in self.imports.items()}
+        found["torch"] = sorted({*found["torch"], "nn"})
+        lines += [f"from {module} import {', '.join(names)}" for module, names in sorted(found.items()) if names]
+        return "\n".join(lines) + "".join(f"\n\n\n{text}" for text in self.definitions) + "\n"
+
+
+def _bindings(module: ModuleType) -> dict[str, ast.stmt]:
+    """What every name at the top of ``module`` is bound by; imports for type checkers included."""
+    found: dict[str, ast.stmt] = {}
+    statements = list(ast.parse(inspect.getsource(module)).body)
+    for node in statements:
+        if isinstance(node, ast.If):
+            statements.extend(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                found[alias.asname or alias.name.split(".")[0]] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    found[target.id] = node
+    return found
+
+
+def _source(module: ModuleType, node: ast.stmt) -> str:
+    """The lines of ``node``, with its decorators and the comment right above it."""
+    lines = inspect.getsource(module).splitlines()
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
+    while first > 0 and lines[first - 1].startswith("#"):
+        first -= 1
+    return "\n".join(lines[first : node.end_lineno])
+
+
+def candidate_source(
+    space: SearchSpace,
+    candidate: Candidate,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> str:
+    """The Python file of ``candidate`` for images ``(c, h, w)``: its ``build()`` returns the untrained network.
+
+    Args:
+        mean: of each channel, for pixels in [0, 1]; with ``std`` it is what images were normalised by.
+    """
+    if space.network_file is None:
+        collector = _Collector()
+        function = space.family.__name__
+        collector.add(sys.modules[space.family.__module__], function)
+        body = collector.text()
+        needs = "torch" + (" and torchvision" if "torchvision" in collector.imports else "")
+    else:
+        function = space.network.rpartition(":")[2]
+        text = space.network_file.read_text()
+        lines = [line for line in text.splitlines() if not line.startswith("from __future__")]
+        body = "import torch\nfrom torch import nn\n\n" + "\n".join(lines).strip() + "\n"
+        needs = f"torch and what {space.network_file.name} imports"
+    return TEMPLATE.format(
+        title=f"Candidate {candidate.id} of the search space {space.name}.",
+        label=candidate.label,
+        needs=needs,
+        body=body,
+        input_shape=input_shape,
+        num_classes=num_classes,
+        mean=tuple(round(float(value), 6) for value in mean),
+        std=tuple(round(float(value), 6) for value in std),
+        options=space.constants | candidate.params,
+        function=function,
+    )
