@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from nasproxy.errors import NasproxyError
@@ -38,6 +40,7 @@ HANG_SECONDS = 900.0
 THREADS_PER_WORKER = 2
 WORKER_BYTES = 2**30  # of memory, for torch, the net and its activations
 BEAT_SECONDS = 1.0
+FOLDER, LOCK = "nasproxy-workers-", "lock"  # of what a crew's workers read
 
 
 class Builder(Protocol):
@@ -221,7 +224,10 @@ class Processes:
         self.threads = threads
         self.hang_seconds = hang_seconds
         self._tell = tell
-        self._folder = tempfile.TemporaryDirectory(prefix="nasproxy-workers-")
+        _remove_abandoned()
+        self._folder = tempfile.TemporaryDirectory(prefix=FOLDER)
+        self._lock = FileLock(Path(self._folder.name) / LOCK)
+        self._lock.acquire()
         self._files: dict[Hashable, tuple[Path, object]] = {}
         self._inbox: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
         self._attempts: dict[tuple[str, str, str], int] = {}
@@ -276,6 +282,7 @@ class Processes:
         for worker in self._workers:
             worker.end()
         self._workers = []
+        self._lock.release()
         self._folder.cleanup()
 
     def _start(self) -> _Worker:
@@ -385,6 +392,13 @@ class Processes:
             if worker.job is not None and time.monotonic() - worker.heard > self.hang_seconds:
                 found += self._replace(worker, f"hung for {self.hang_seconds:g} s")
         return found
+
+
+def _remove_abandoned() -> None:
+    """Removes the folders of crews that were killed: their locks are free. One that is just being made has none yet."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{FOLDER}*/{LOCK}"):
+        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _work(device: torch.device, threads: int) -> None:

@@ -1,6 +1,10 @@
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -166,6 +170,21 @@ def test_out_of_memory_is_tried_alone_and_then_recorded(space, task):
 def test_a_bug_is_raised_with_its_traceback(space, task):
     with pytest.raises(RuntimeError, match="KeyError: 'a bug'"), Processes(2, CPU) as crew:
         train(crew, [job(space, task, "bug")])
+
+
+def test_folders_of_crews_that_were_killed_are_removed_and_others_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, torch, nasproxy.workers as w\n"
+        "crew = w.Processes(2, torch.device('cpu')); print('ready', flush=True); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True)
+    (abandoned,) = tmp_path.iterdir()
+    with Processes(2, CPU) as first, Processes(2, CPU) as second:
+        kept = {Path(first._folder.name), Path(second._folder.name)}
+        assert set(tmp_path.iterdir()) == kept
+        assert abandoned not in kept
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_crew_of_one_is_this_process():
