@@ -46,7 +46,7 @@ def test_commands_have_the_options_that_are_named():
     named = set(re.findall(r"`?(--[a-z][a-z-]+)", README)) - others
     code = "import sys; from nasproxy.cli import main; main()"
     text = ""
-    for command in ("build-proxy", "evaluate", "search", "validate", "report", "check", "list", "demo"):
+    for command in ("build-proxy", "evaluate", "search", "validate", "report", "export", "check", "list", "demo"):
         text += subprocess.run([sys.executable, "-c", code, command, "--help"], capture_output=True, text=True).stdout
     missing = [option for option in named if option not in text]
     assert missing == []
