@@ -253,7 +253,7 @@ Scores = Annotated[
 TruthOption = Annotated[
     Path | None,
     typer.Option(
-        "--truth", help="CSV of full accuracies (a column per parameter, and `accuracy`) instead of training."
+        "--truth", help="CSV of full accuracies (a column per parameter, and `accuracy` or FILE:COLUMN), not trained."
     ),
 ]
 
@@ -391,6 +391,9 @@ def validate_command(
     device: Device = "auto",
     workers: Workers = None,
     storage: Storage = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say how many candidates narrower intervals take, and how long that is.")
+    ] = False,
 ) -> None:
     """Validate a run's proxy on the full data (again, or with more candidates) and write the report.
 
@@ -398,6 +401,9 @@ def validate_command(
     """
     from nasproxy import commands
 
+    if plan:
+        commands.plan(run or _newest_run())
+        return
     commands.validate(
         run or _newest_run(),
         _given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, scores=scores),

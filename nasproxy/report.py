@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nasproxy.correlation import Estimate, RankAgreement
+from nasproxy.correlation import Difference, Estimate, Part, RankAgreement
 from nasproxy.errors import NasproxyError
 from nasproxy.figures import forest_svg, history_svg, rank_svg, scatter_svg
 from nasproxy.proxyset import write_atomically
@@ -48,7 +48,11 @@ class CandidateRow:
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """One row of the table of scores; ``agreement`` is on the uniform sample."""
+    """One row of the table of scores; ``agreement`` is on the uniform sample.
+
+    ``parts`` say where it comes from, ``reliability`` how far the score agrees with itself over seeds, ``corrected``
+    what its ρ would be without the noise of seeds in score and truth.
+    """
 
     name: str
     label: str
@@ -56,6 +60,9 @@ class ScoreSummary:
     num_images: int | None
     seconds_per_candidate: float | None
     one_off_seconds: float | None
+    parts: tuple[Part, ...] = ()
+    reliability: Estimate | None = None
+    corrected: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,9 @@ class CorrelationReport:
     in_percent: bool = True  # whether that is an accuracy
     against: tuple[str, ...] = ()  # what it was held against, names of scores
     front: tuple[FrontPoint, ...] = ()  # with one that was
+    differences: tuple[Difference, ...] = ()  # of the proxy against every other score, tested together
+    ceiling: Estimate | None = None  # how far full training agrees with itself over seeds
+    sample_seconds: float | None = None  # of everything, by candidate of the sample
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)
@@ -383,6 +393,12 @@ def _figures(report: CorrelationReport) -> dict[str, Any]:
     }
 
 
+def _shown(report: CorrelationReport) -> list[ScoreSummary]:
+    """Scores whose parts are shown side by side: the proxy, its baselines, and what was searched by."""
+    names = ("proxy", "random_subset", "early_stop", report.objective, "params")
+    return [score for name in dict.fromkeys(names) for score in report.scores if score.name == name and score.parts]
+
+
 def _score_axis(report: CorrelationReport) -> str:
     if report.objective == "proxy":
         return "validation accuracy on the proxy, %"
@@ -428,6 +444,8 @@ def render_report(report: CorrelationReport) -> str:
         sample=[row for row in report.candidates if row.group == "sample"],
         top=[row for row in report.candidates if row.group == "top"],
         front=[point for point in report.front if point.on_front],
+        compared={one.score: one for one in report.differences},
+        shown=_shown(report),
         max_rows=MAX_ROWS,
     )
 

@@ -1,17 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from test_truth import written
 from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import lexicographic_ranks, spearman
-from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
 from nasproxy.objective import single
 from nasproxy.scores import proxy_task
 from nasproxy.search import SearchResult, run_search
-from nasproxy.spaces import inspect_space, load_space
-from nasproxy.validate import load_truth, uniform_sample, validate
+from nasproxy.spaces import inspect_space, load_space, uniform_sample
+from nasproxy.truth import load_truth
+from nasproxy.validate import validate
 from nasproxy.workers import Inline
 
 CPU = torch.device("cpu")
@@ -172,18 +173,12 @@ def test_too_few_real_images_for_the_baseline_is_said(parts, tmp_path, cpu):
     assert [score.name for score in report.scores] == ["proxy", "params", "flops"]
 
 
-def table(tmp_path, text):
-    path = tmp_path / "truth.csv"
-    path.write_text(text)
-    return path
-
-
 def test_truth_from_a_table(parts, tmp_path, cpu):
     lines = ["width,depth,activation,norm,accuracy,more"]
     for i, candidate in enumerate(parts[0].enumerate()):
         if i % 2:
             lines.append(",".join(map(str, candidate.params.values())) + f",{i / 100},x")
-    truth = load_truth(table(tmp_path, "\n".join(lines)), parts[0])
+    truth = load_truth(written(tmp_path, "\n".join(lines)), parts[0])
     assert len(truth.accuracy) == 8
     report = run(parts, tmp_path / "run", cpu, truth=truth, trials=16, sample=20, top=3)
     sample = [row for row in report.candidates if row.group == "sample"]
@@ -191,32 +186,6 @@ def test_truth_from_a_table(parts, tmp_path, cpu):
     assert all(row.truth == truth.accuracy[row.id] for row in sample)
     assert sum(row.group == "top" for row in report.candidates) == 3
     assert "truth.csv" in report.truth_note
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("width,depth,accuracy\n", "lacks activation, norm"),
-        ("width,depth,activation,norm\n", "lacks accuracy"),
-        ("width,depth,activation,norm,accuracy\n", "no candidate"),
-        ("width,depth,activation,norm,accuracy\n4,1,relu,none,93.2\n", r":2: .* is 93.2: divide percentages"),
-        ("width,depth,activation,norm,accuracy\n4,1,relu,none,high\n", r":2: .* 'high'"),
-        ("width,depth,activation,norm,accuracy\n4,1,relu,none,nan\n", r":2: .* is nan"),
-        ("width,depth,activation,norm,accuracy\n4,1,relu,none,0.5\n4,1,tanh,none,0.5\n", r":3: .*tanh"),
-        ("width,depth,activation,norm,accuracy\n4,1,relu,none,0.5\n4,1,relu,none,0.6\n", r":3: .*two accuracies"),
-        ("width,depth,activation,norm,accuracy\n4,,relu,none,0.5\n", r":2: .*depth"),
-    ],
-)
-def test_unusable_tables_are_named_with_their_line(parts, tmp_path, text, message):
-    with pytest.raises(NasproxyError, match=message):
-        load_truth(table(tmp_path, text), parts[0])
-
-
-def test_binary_tables_are_refused(parts, tmp_path):
-    path = tmp_path / "truth.csv"
-    path.write_bytes(b"\xff\xfe\x00binary")
-    with pytest.raises(NasproxyError, match=r"truth\.csv"):
-        load_truth(path, parts[0])
 
 
 def test_empty_search_still_validates(parts, tmp_path, cpu):
@@ -238,3 +207,31 @@ def test_empty_search_still_validates(parts, tmp_path, cpu):
     ledger.close()
     assert report.pick is None
     assert len(report.candidates) == 3
+
+
+def test_seeds_give_a_ceiling_and_parts_say_where_a_score_ranks(parts, tmp_path, cpu):
+    report = run(parts, tmp_path / "run", cpu, sample=16, seeds=2, scores="synflow,early_stop")
+    names = [score.name for score in report.scores]
+    assert names == ["proxy", "random_subset", "synflow", "early_stop", "params", "flops"]
+    assert report.ceiling.n == 16
+    assert report.ceiling.value is not None
+    by_name = {score.name: score for score in report.scores}
+    assert by_name["params"].reliability.value == 1.0
+    assert "two seeds" in by_name["proxy"].reliability.undefined  # the search had one
+    kinds = [part.kind for part in by_name["proxy"].parts]
+    assert kinds[0] == "top"
+    assert {"size", "beyond size", "width", "activation", "norm", "depth"} <= set(kinds)
+    assert [one.score for one in report.differences] == names[1:]
+    assert report.difference == report.differences[0].difference
+    assert report.sample_seconds > 0
+
+
+def test_a_score_that_cannot_be_measured_is_left_out_with_the_reason(parts, tmp_path, cpu, monkeypatch):
+    from nasproxy import zero_cost
+
+    monkeypatch.setitem(
+        zero_cost.ZERO_COST, "synflow", zero_cost.ZeroCost(lambda *_: float("nan"), "SynFlow", "broken here")
+    )
+    report = run(parts, tmp_path / "run", cpu, scores="synflow,naswot")
+    assert [score.name for score in report.scores] == ["proxy", "random_subset", "naswot", "params", "flops"]
+    assert any("No row for SynFlow" in note and "synflow is nan" in note for note in report.notes)

@@ -5,7 +5,19 @@ from nasproxy.commands.demo import demo
 from nasproxy.commands.evaluate import evaluate
 from nasproxy.commands.export import export
 from nasproxy.commands.inspect import check, list_everything
-from nasproxy.commands.search import report, search, validate
+from nasproxy.commands.search import plan, report, search, validate
 from nasproxy.commands.shared import Source
 
-__all__ = ["Source", "build", "check", "demo", "evaluate", "export", "list_everything", "report", "search", "validate"]
+__all__ = [
+    "Source",
+    "build",
+    "check",
+    "demo",
+    "evaluate",
+    "export",
+    "list_everything",
+    "plan",
+    "report",
+    "search",
+    "validate",
+]

@@ -13,6 +13,7 @@ from typing import Any
 from nasproxy.budget import duration, omissions, plan_search, search_omissions
 from nasproxy.commands.shared import Source, device_named, load_data, say, say_plan, say_space, say_workers, source_of
 from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
+from nasproxy.correlation import candidates_for
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice
 from nasproxy.errors import NasproxyError
@@ -21,7 +22,7 @@ from nasproxy.ledger import Ledger, database_url, hidden
 from nasproxy.objective import NUM_REFERENCES, Objective, check_objective, make_objective
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
-from nasproxy.report import CorrelationReport, read_report, save_report, three_lines, verdict, write_report
+from nasproxy.report import CorrelationReport, read_report, save_report, signed, three_lines, verdict, write_report
 from nasproxy.runs import (
     LEDGER_FILE,
     PROXY_FILE,
@@ -35,7 +36,7 @@ from nasproxy.runs import (
 from nasproxy.scores import check_fit, proxy_task, score_names
 from nasproxy.search import SearchResult, default_pending, run_lock, run_search, search_result
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
-from nasproxy.validate import Truth, load_truth
+from nasproxy.truth import Truth, load_truth
 from nasproxy.validate import validate as run_validation
 from nasproxy.watching import JsonLines, LiveTable, Watcher, make_tracker, tracker_names, watched
 from nasproxy.workers import Crew, default_size, hire
@@ -430,6 +431,33 @@ def validate(
         )
         _validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=True)
     return run
+
+
+PLAN_WIDTHS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)
+PLAN_RHO = 0.5  # where nothing was measured yet
+
+
+def plan(run: Path) -> None:
+    """``nasproxy validate --plan``: how many candidates an interval width takes, and how long that is."""
+    load_settings(run)
+    outcome = read_report(run)
+    found = outcome.score("proxy")
+    rho = None if found is None else found.agreement.spearman
+    known, assumed, each = 0, PLAN_RHO, outcome.sample_seconds
+    if rho is None or rho.value is None or rho.low is None or rho.high is None:
+        say("now", f"no interval yet; planned for ρ = {PLAN_RHO:g}")
+    else:
+        known, assumed = rho.n, rho.value
+        ends = f"{signed(rho.low)} to {signed(rho.high)}, {rho.high - rho.low:.2f} wide"
+        say("now", f"n = {known}, ρ = {signed(rho.value)}, interval {ends}")
+    say("", "width of the 95 % interval   candidates   still to be measured   time")
+    for width in PLAN_WIDTHS:
+        n = candidates_for(width, assumed)
+        left = max(0, n - known)
+        time = "" if each is None else "none" if left == 0 else f"about {duration(left * each)}"
+        beyond = outcome.space_size is not None and n > outcome.space_size - outcome.num_invalid
+        say("", f"{width:>28.2f}   {n:>10,}   {left:>20,}   {'more than the space has' if beyond else time}")
+    say("", f"nasproxy validate {run} --sample N goes on with N.")
 
 
 def report(run: Path, out: Path | None) -> Path:

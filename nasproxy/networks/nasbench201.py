@@ -8,10 +8,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nasproxy.errors import unknown
+from nasproxy.errors import NasproxyError, unknown
 from nasproxy.networks.parts import positive
 
 CELL_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+def cell_options(cell: str) -> dict[str, str]:
+    """The options ``edge_ij`` of a cell as the benchmark spells it, ``|skip_connect~0|+|none~0|nor_conv_3x3~1|+|…|``.
+
+    Raises:
+        NasproxyError: for anything else.
+    """
+    options = {}
+    for node, inputs in enumerate(cell.split("+"), start=1):
+        for word in inputs.strip("|").split("|"):
+            name, _, source = word.partition("~")
+            options[f"edge_{source}{node}"] = name
+    if list(options) != ["edge_01", "edge_02", "edge_12", "edge_03", "edge_13", "edge_23"]:
+        raise NasproxyError(f"A cell is written |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, but got '{cell}'.")
+    return options
 
 
 class _Zero(nn.Module):
