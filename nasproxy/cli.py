@@ -248,7 +248,10 @@ FullImages = Annotated[int | None, typer.Option(help=f"Training images of full t
 FullSeeds = Annotated[int | None, typer.Option(help=f"Seeds of full training. [default: {ValidateConfig.seeds}]")]
 Scores = Annotated[
     str | None,
-    typer.Option(help="Further scores to hold against full accuracy, such as early_stop,synflow,naswot; or all."),
+    typer.Option(
+        help="Further scores to hold against full accuracy, such as early_stop,synflow; or none. "
+        f"[default: {ValidateConfig.scores}]"
+    ),
 ]
 TruthOption = Annotated[
     Path | None,

@@ -326,7 +326,8 @@ class ValidateConfig:
     """Settings of ``validate``: full-data training of a uniform ``sample`` of the space and of the search's ``top``.
 
     ``images`` limits the training images (None: all of them); ``k`` is the k of recall@k. ``scores``, separated by
-    commas, are held against the full accuracy beside the proxy, the random subset, parameters and FLOPs.
+    commas, or "all" or "none", are held against the full accuracy beside the proxy, the random subset, parameters and
+    FLOPs.
     """
 
     sample: int = 20
@@ -336,7 +337,7 @@ class ValidateConfig:
     seeds: int = 1
     k: int = 5
     seed: int = 0
-    scores: str = ""
+    scores: str = "all"
 
     def __post_init__(self) -> None:
         _at_least(1, epochs=self.epochs, images=self.images, seeds=self.seeds, k=self.k)

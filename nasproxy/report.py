@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,6 +140,7 @@ class CorrelationReport:
     differences: tuple[Difference, ...] = ()  # of the proxy against every other score, tested together
     ceiling: Estimate | None = None  # how far full training agrees with itself over seeds
     sample_seconds: float | None = None  # of everything, by candidate of the sample
+    full_seconds: float | None = None  # of full training alone
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)
@@ -216,6 +218,14 @@ def verdict(report: CorrelationReport) -> Verdict:
     else:
         level, claim = "weak", "This proxy set ranks architectures, but not demonstrably better than random real images"
     details = [f"Equally many random images: {against}."]
+    rival = report.score("early_stop")
+    against_rival = next((one for one in report.differences if one.score == "early_stop"), None)
+    if rival is not None and against_rival is not None and against_rival.difference.value is not None:
+        gap = against_rival.difference
+        details.append(
+            f"The full data at equal training cost, stopped early: {_rho(rival.agreement.spearman)}; the difference is "
+            f"{signed(gap.value or 0.0)} ({_interval(gap)})."
+        )
     free = [s for s in report.scores if s.name in ("params", "flops") and s.agreement.spearman.value is not None]
     if free:
         words = [f"{s.label} {_rho(s.agreement.spearman)}" for s in free]
@@ -231,6 +241,20 @@ def verdict(report: CorrelationReport) -> Verdict:
             "nasproxy validate --sample N goes on with more."
         )
     return Verdict(level, f"{claim}: {facts}.", tuple(details))
+
+
+def break_even(report: CorrelationReport) -> str | None:
+    """From how many candidates on the proxy has paid for its making, against training them fully; None if unknown."""
+    proxy = report.score("proxy")
+    full = report.full_seconds
+    if proxy is None or full is None or not proxy.agreement.n or proxy.seconds_per_candidate is None:
+        return None
+    saved = full - proxy.seconds_per_candidate
+    each = f"{duration_text(full)} of full training and {duration_text(proxy.seconds_per_candidate)} on the proxy"
+    if saved <= 0:
+        return f"It never pays here: a candidate takes {each}."
+    num = math.floor((proxy.one_off_seconds or 0.0) / saved) + 1
+    return f"The proxy has paid for its making from {num:,} candidate{'s' if num > 1 else ''} on: each takes {each}."
 
 
 def duration_text(seconds: float | None) -> str:
@@ -438,6 +462,7 @@ def render_report(report: CorrelationReport) -> str:
         report=report,
         verdict=verdict(report),
         picked_by=picked_by(report),
+        break_even=break_even(report),
         rules=VERDICTS,
         figures=_figures(report),
         pictures=[(p.name, f"data:image/png;base64,{p.png}") for p in report.pictures],

@@ -204,12 +204,14 @@ SCORES: dict[str, Score] = {
 
 
 def score_names(text: str) -> tuple[str, ...]:
-    """Names of scores separated by commas; "all" is every one, empty text none.
+    """Names of scores separated by commas; "all" is every one, "none" or empty text none.
 
     Raises:
         NasproxyError: for an unknown name.
     """
-    names = tuple(SCORES) if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    if text in ("all", "none"):
+        return tuple(SCORES) if text == "all" else ()
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in SCORES:
             raise unknown("score", name, SCORES)

@@ -155,7 +155,8 @@ def validate(
         difference=difference,
         differences=compared,
         ceiling=reliability_of(complete, "full", config.seed),
-        sample_seconds=_mean_seconds(complete),
+        sample_seconds=_mean_seconds(complete, None),
+        full_seconds=None if full is None else _mean_seconds(complete, "full"),
         history=search.history,
         objective=search.objective.name,
         in_percent=search.objective.trained is not None,
@@ -175,7 +176,7 @@ def validate(
     )
 
 
-def _mean_seconds(complete: list[Measured]) -> float | None:
-    """What a candidate of the sample took, full training and all scores together."""
-    totals = [sum(score.seconds for score in one.scores.values()) for one in complete]
+def _mean_seconds(complete: list[Measured], only: str | None) -> float | None:
+    """What a candidate of the sample took, for one score or for full training and all scores together."""
+    totals = [sum(s.seconds for name, s in one.scores.items() if only in (None, name)) for one in complete]
     return sum(totals) / len(totals) if totals else None

@@ -32,6 +32,8 @@ FAST_SEARCH = [
     "1",
     "--full-images",
     "200",
+    "--scores",
+    "none",
 ]
 
 
@@ -128,6 +130,16 @@ def test_a_larger_sample_goes_on_from_the_smaller(road):
     assert len(sample(large)) == 7
     assert sample(small).items() <= sample(large).items()
     nasproxy(folder, "validate", run, "--sample", 5)  # as the other tests expect it
+
+
+def test_the_plan_says_how_many_candidates_an_interval_takes(road):
+    said = nasproxy(road[0], "validate", road[1], "--plan")
+    assert "width of the 95 % interval" in said
+    widths = re.findall(r"^ +(0\.\d\d) +([\d,]+) +([\d,]+) +(.+)$", said, re.MULTILINE)
+    assert [width for width, *_ in widths] == ["0.50", "0.40", "0.30", "0.25", "0.20", "0.15", "0.10"]
+    numbers = [int(n.replace(",", "")) for _, n, _, _ in widths]
+    assert numbers == sorted(numbers)
+    assert any("about" in time or "more than the space has" in time for *_, time in widths)
 
 
 def test_report_writes_the_same_page_again(road, tmp_path):

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from nasproxy.correlation import Estimate, paired_difference, rank_agreement
+from nasproxy.correlation import Difference, Estimate, differences, paired_difference, parts, rank_agreement
 from nasproxy.errors import NasproxyError
 from nasproxy.figures import image_grid_png
 from nasproxy.report import (
@@ -19,6 +19,7 @@ from nasproxy.report import (
     Cost,
     Failure,
     ScoreSummary,
+    break_even,
     duration_text,
     percent,
     read_report,
@@ -289,3 +290,49 @@ def test_no_sideways_scrolling_in_a_real_browser(tmp_path, width, name):
     content, window = map(int, re.search(r"<title>(\d+) of (\d+)</title>", result.stdout).groups())
     assert window == width
     assert content <= window
+
+
+def test_break_even_by_hand():
+    """12 s of making, 0.5 s on the proxy, 2.5 s of full training: six candidates take as long, the seventh pays."""
+    report = replace(make_report(), full_seconds=2.5)
+    assert "from 7 candidates on: each takes 2.5 s of full training and 0.5 s on the proxy" in break_even(report)
+    assert break_even(replace(report, full_seconds=0.4)).startswith("It never pays here")
+    assert break_even(replace(report, full_seconds=None)) is None
+    assert "from 7 candidates" in render_report(report)
+
+
+def test_the_rival_at_equal_cost_is_named_first_after_the_random_subset():
+    report = make_report(60)
+    rival = replace(report.scores[1], name="early_stop", label="Full data, stopped")
+    gap = Difference("early_stop", Estimate(-0.2, -0.3, -0.1, 60), 0.01)
+    found = verdict(replace(report, scores=(*report.scores, rival), differences=(gap,)))
+    assert "equal training cost" in found.details[1]
+    assert "−0.20 (95 % interval −0.30 to −0.10)" in found.details[1]
+
+
+def test_parts_reliability_and_differences_are_on_the_page():
+    rng = np.random.default_rng(0)
+    report = make_report(60)
+    truth = np.array([row.truth for row in report.candidates if row.group == "sample"])
+    strata = {"activation": ["relu", "sigmoid"] * 30}
+    of = {
+        row.name: np.array([r.ranking[row.name] for r in report.candidates if r.group == "sample"])
+        for row in report.scores
+    }
+    scores = tuple(
+        replace(
+            score,
+            parts=parts(of[score.name], truth, size=rng.integers(1, 9, 60).astype(float), strata=strata),
+            reliability=Estimate(0.8, 0.7, 0.9, 60),
+            corrected=Estimate(None, None, None, 60, "it takes at least two seeds"),
+        )
+        for score in report.scores
+    )
+    compared = differences(of["proxy"], {"params": of["params"]}, truth)
+    page = render_report(replace(report, scores=scores, differences=compared, ceiling=Estimate(0.9, 0.85, 0.95, 60)))
+    parsed(page)
+    assert "activation: sigmoid" in page
+    assert "log parameters taken out" in page
+    assert "ρ = +0.90 (95 % interval +0.85 to +0.95)" in page
+    assert "it takes at least two seeds" in page
+    assert re.search(r"<small>p (= 0\.\d\d|&lt; 0\.01|< 0\.01)</small>", page)

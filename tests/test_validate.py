@@ -53,7 +53,7 @@ def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
             task,
             result,
             search_config=search_config,
-            config=ValidateConfig(**({"sample": 6, "top": 2, "epochs": 1, "k": 2} | settings)),
+            config=ValidateConfig(**({"sample": 6, "top": 2, "epochs": 1, "k": 2, "scores": "none"} | settings)),
             inspection=inspection,
             ledger=ledger,
             crew=crew,

@@ -322,8 +322,7 @@ def _commands(
     if not validation:
         words.append("--no-validate")
     words += ["--sample", validate_config.sample, "--top", validate_config.top]
-    if validate_config.scores:
-        words += ["--scores", validate_config.scores]
+    words += ["--scores", validate_config.scores or "none"]
     if truth is not None:
         words += ["--truth", truth]
     else:
