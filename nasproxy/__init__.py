@@ -44,7 +44,7 @@ _HOMES = {
     "run_search": "search",
     "validate": "validate",
     "CorrelationReport": "report",
-    "write_report": "report",
+    "write_report": "page",
 }
 
 __all__ = [

@@ -86,6 +86,27 @@ def scatter_svg(
     return _svg(figure, name)
 
 
+def curves_svg(
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, *, name: str
+) -> str:
+    """Lines ``(label, x, y)``, the first one thick; one without a label is drawn as the one before it."""
+    figure, axes = _figure()
+    styles = ((BLUE, "-"), (ORANGE, "--"), (INK, ":"), (GREY, "-."), ("#009E73", "-"), ("#CC79A7", "--"))
+    style = styles[0]
+    number = 0
+    for label, x, y in lines:
+        if label:
+            style = styles[number % len(styles)]
+            number += 1
+        colour, dashes = style
+        width = 2.2 if number == 1 else 1.4
+        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, label=_plain(label, 44) or "_nolegend_")
+    axes.legend(fontsize=7.5, frameon=False)
+    axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
+    axes.set_ylabel(_plain(ylabel, 60), fontsize=9)
+    return _svg(figure, name)
+
+
 def rank_svg(x_ranks: Sequence[float], y_ranks: Sequence[float], xlabel: str, *, name: str) -> str:
     """Rank against rank, 1 the best, with the line of perfect agreement."""
     figure, axes = _figure()

@@ -1,18 +1,14 @@
-"""The report: the verdict in words, and one HTML page that carries everything and asks no network for anything."""
+"""The report's data, and what it says in words: the verdict, the pick, the cost."""
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from nasproxy.correlation import Difference, Estimate, Part, RankAgreement
 from nasproxy.errors import NasproxyError
-from nasproxy.figures import forest_svg, history_svg, rank_svg, scatter_svg
 from nasproxy.proxyset import write_atomically
 
 DATA_FILE = "report.json"
@@ -182,7 +178,7 @@ def _interval(estimate: Estimate) -> str:
     return f"95 % interval {signed(estimate.low)} to {signed(estimate.high)}"
 
 
-def _rho(estimate: Estimate) -> str:
+def rho_text(estimate: Estimate) -> str:
     if estimate.value is None:
         return f"undefined ({estimate.undefined})"
     return f"{signed(estimate.value)} ({_interval(estimate)})"
@@ -200,12 +196,12 @@ def verdict(report: CorrelationReport) -> Verdict:
     difference, random = report.difference, report.score("random_subset")
     better = difference is not None and difference.low is not None and difference.low > 0
     worse = difference is not None and difference.high is not None and difference.high < 0
-    facts = f"Spearman ρ = {_rho(rho)}, n = {n}"
+    facts = f"Spearman ρ = {rho_text(rho)}, n = {n}"
     against = "a random subset of equal size was not measured"
     if random is not None and difference is not None and difference.value is not None:
         against = (
-            f"a random real subset of equal size reaches {_rho(random.agreement.spearman)}; "
-            f"the difference is {_rho(difference)}"
+            f"a random real subset of equal size reaches {rho_text(random.agreement.spearman)}; "
+            f"the difference is {rho_text(difference)}"
         )
     if rho.high < 0:
         level, claim = "harmful", "This proxy set ranks architectures backwards"
@@ -223,12 +219,12 @@ def verdict(report: CorrelationReport) -> Verdict:
     if rival is not None and against_rival is not None and against_rival.difference.value is not None:
         gap = against_rival.difference
         details.append(
-            f"The full data at equal training cost, stopped early: {_rho(rival.agreement.spearman)}; the difference is "
-            f"{signed(gap.value or 0.0)} ({_interval(gap)})."
+            f"The full data at equal training cost, stopped early: {rho_text(rival.agreement.spearman)}; "
+            f"the difference is {rho_text(gap)}."
         )
     free = [s for s in report.scores if s.name in ("params", "flops") and s.agreement.spearman.value is not None]
     if free:
-        words = [f"{s.label} {_rho(s.agreement.spearman)}" for s in free]
+        words = [f"{s.label} {rho_text(s.agreement.spearman)}" for s in free]
         best = max(free, key=lambda s: s.agreement.spearman.value or 0.0)
         beaten = (best.agreement.spearman.value or 0.0) > rho.value
         details.append(
@@ -341,141 +337,3 @@ def read_report(run: Path) -> CorrelationReport:
         raise NasproxyError(
             f"'{path}' cannot be read ({error.error_count()} errors): write it again with `nasproxy validate {run}`."
         ) from None
-
-
-# ----------------------------------------------------------------------------------------------------------------- page
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _svg_uri(svg: str) -> str:
-    return _data_uri("image/svg+xml", svg.encode())
-
-
-def _ranks_from_best(values: Sequence[float]) -> list[float]:
-    """Average ranks, 1 the highest."""
-    from scipy.stats import rankdata
-
-    return [float(rank) for rank in rankdata([-value for value in values])]
-
-
-def _figures(report: CorrelationReport) -> dict[str, Any]:
-    """Every figure as ``{"src", "alt", "caption"}``; pairs of plots for the trained scores."""
-    sample = [row for row in report.candidates if row.group == "sample" and row.truth is not None]
-    top = [row for row in report.candidates if row.group == "top" and row.truth is not None]
-    forest = [(s.label, s.agreement.spearman) for s in report.scores]
-    pairs = []
-    for score in report.scores:
-        if score.name not in ("proxy", "random_subset"):
-            continue
-        points = [row for row in sample if score.name in row.ranking]
-        if not points:
-            continue
-        special = [row for row in top if row.scores.get(score.name) is not None]
-        scatter = scatter_svg(
-            [
-                (
-                    f"{group} (n = {len(rows)})",
-                    [100 * (row.scores[score.name] or 0.0) for row in rows],
-                    [100 * (row.truth or 0.0) for row in rows],
-                )
-                for group, rows in (("uniform sample", points), ("search's top", special))
-            ],
-            "score: validation accuracy, %",
-            "full accuracy, %",
-            name=f"scatter-{score.name}",
-        )
-        ranks = rank_svg(
-            _ranks_from_best([row.ranking[score.name] for row in points]),
-            _ranks_from_best([row.truth or 0.0 for row in points]),
-            "rank by the score (1 is best)",
-            name=f"ranks-{score.name}",
-        )
-        rho = _rho(score.agreement.spearman)
-        pairs.append(
-            {
-                "label": score.label,
-                "rho": rho,
-                "n": score.agreement.n,
-                "scatter": _svg_uri(scatter),
-                "ranks": _svg_uri(ranks),
-            }
-        )
-    return {
-        "forest": _svg_uri(
-            forest_svg([(label, e.value, e.low, e.high) for label, e in forest], "Spearman ρ with 95 % interval")
-        )
-        if forest
-        else None,
-        "pairs": pairs,
-        "history": _svg_uri(history_svg(report.history, _score_axis(report), percent=report.in_percent))
-        if report.history
-        else None,
-        "fronts": _fronts(report),
-    }
-
-
-def _shown(report: CorrelationReport) -> list[ScoreSummary]:
-    """Scores whose parts are shown side by side: the proxy, its baselines, and what was searched by."""
-    names = ("proxy", "random_subset", "early_stop", report.objective, "params")
-    return [score for name in dict.fromkeys(names) for score in report.scores if score.name == name and score.parts]
-
-
-def _score_axis(report: CorrelationReport) -> str:
-    if report.objective == "proxy":
-        return "validation accuracy on the proxy, %"
-    return f"{report.objective}{', %' if report.in_percent else ''}"
-
-
-def _fronts(report: CorrelationReport) -> list[tuple[str, str]]:
-    """What the score was held against, and the picture."""
-    scale = 100 if report.in_percent else 1
-    found = []
-    for place, name in enumerate(report.against):
-        groups = [
-            (
-                f"{words} ({sum(point.on_front == on_front for point in report.front)})",
-                [point.against[place] for point in report.front if point.on_front == on_front],
-                [scale * point.score for point in report.front if point.on_front == on_front],
-            )
-            for words, on_front in (("beaten by another", False), ("on the front", True))
-        ]
-        found.append((name, _svg_uri(scatter_svg(groups, name, _score_axis(report), name=f"front-{name}"))))
-    return found
-
-
-def render_report(report: CorrelationReport) -> str:
-    """The page: one HTML document without scripts or outside references; equal reports give equal text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("nasproxy"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"signed": signed, "percent": percent, "duration": duration_text, "compact": compact}
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        verdict=verdict(report),
-        picked_by=picked_by(report),
-        break_even=break_even(report),
-        rules=VERDICTS,
-        figures=_figures(report),
-        pictures=[(p.name, f"data:image/png;base64,{p.png}") for p in report.pictures],
-        sample=[row for row in report.candidates if row.group == "sample"],
-        top=[row for row in report.candidates if row.group == "top"],
-        front=[point for point in report.front if point.on_front],
-        compared={one.score: one for one in report.differences},
-        shown=_shown(report),
-        max_rows=MAX_ROWS,
-    )
-
-
-def write_report(report: CorrelationReport, path: Path) -> Path:
-    """Writes the page to ``path``, atomically."""
-    write_atomically(path, render_report(report).encode())
-    return path

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasproxy.figures import class_strips, forest_svg, history_svg, image_grid_png, rank_svg, scatter_svg
+from nasproxy.figures import class_strips, curves_svg, forest_svg, history_svg, image_grid_png, rank_svg, scatter_svg
 
 DRAWINGS = {
     "forest": lambda: forest_svg(
@@ -16,6 +16,9 @@ DRAWINGS = {
     "empty scatter": lambda: scatter_svg([("one", [], []), ("two", [], [])], "x", "y", name="s"),
     "ranks": lambda: rank_svg([1, 2.5, 2.5], [3, 1, 2], "x", name="r"),
     "one rank": lambda: rank_svg([1], [1], "x", name="r"),
+    "curves": lambda: curves_svg(
+        [("a $x$", [1, 2], [3, 4]), ("b", [1, 2], [0, 1]), ("", [1, 2], [5, 6])], "k", "regret", name="c"
+    ),
     "history": lambda: history_svg([(1, 0.2), (2, 0.5), (4, 0.3)], "accuracy, %"),
 }
 

@@ -19,7 +19,7 @@ LAYERS = [
     {"networks", "devices", "datasets", "figures"},
     {"train", "proxyset", "spaces"},
     {"condense", "zero_cost", "runs", "report", "pruning", "truth"},
-    {"evaluations"},
+    {"evaluations", "page"},
     {"scores", "ledger", "proposals", "workers"},
     {"coordinator", "objective"},
     {"climb", "watching"},

@@ -20,9 +20,10 @@ from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask
 from nasproxy.ledger import Ledger, database_url, hidden
 from nasproxy.objective import NUM_REFERENCES, Objective, check_objective, make_objective
+from nasproxy.page import write_report
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
-from nasproxy.report import CorrelationReport, read_report, save_report, signed, three_lines, verdict, write_report
+from nasproxy.report import CorrelationReport, read_report, save_report, signed, three_lines, verdict
 from nasproxy.runs import (
     LEDGER_FILE,
     PROXY_FILE,
