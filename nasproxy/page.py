@@ -269,6 +269,7 @@ def render_report(report: CorrelationReport) -> str:
         front=[point for point in report.front if point.on_front],
         compared={one.score: one for one in report.differences},
         shown=[score for score in _baselines(report) if score.parts],
+        seeded=any(score.corrected is not None and score.corrected.value is not None for score in report.scores),
         table=_table(report),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -86,10 +86,12 @@ def main(what, run, log, *rest):
         return
     (seed,) = rest
     stream = random.Random(int(seed))
-    longest, last = 0.4, 0  # seconds until a kill, at most: more on a machine where nothing was finished in it
+    longest, last = 0.4, 0  # seconds until a kill, at most: so that a slow or a fast machine finishes some in between
     for number in range(KILLS + 1):
         before = list(_rows(run))
-        longest, last = longest if len(before) > last else 1.5 * longest, len(before)
+        finished, last = len(before) - last, len(before)
+        if last < TRIALS:
+            longest *= 1.5 if finished == 0 else 0.6 if finished > 3 else 1.0
         with Path(log).open("a") as file:
             file.write(f"known {number} {len(before)} {sorted(before)}\n")
         child = os.fork()

@@ -34,7 +34,7 @@ def test_rows_are_kept_between_openings(tmp_path):
 def test_rows_are_on_disk_when_add_returns(ledger, tmp_path):
     ledger.add(evaluation())
     other = sqlite3.connect(tmp_path / "e.sqlite")
-    assert other.execute("SELECT candidate, accuracy FROM evaluations").fetchall() == [("abc", 0.5)]
+    assert other.execute("SELECT candidate, value FROM evaluations").fetchall() == [("abc", 0.5)]
     other.close()
 
 

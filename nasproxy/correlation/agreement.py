@@ -153,7 +153,8 @@ def parts(
     """Where a score's agreement comes from.
 
     "top": within the true best fifth. "size": within thirds of parameter count. A parameter's name: within each of its
-    values, and last over all of them ("within", see :func:`within`). "beyond size": with log size taken out.
+    values that enough candidates have, and last over all of them ("within", see :func:`within`). "beyond size": with
+    log size taken out.
 
     Args:
         size: parameter count of every candidate, ``(n,)``.
@@ -185,7 +186,8 @@ def parts(
         if not 1 < len(distinct) <= max(2, n // MIN_STRATUM):
             continue
         for value in distinct:
-            add(name, value, labels == value)
+            if (labels == value).sum() >= MIN_PART:
+                add(name, value, labels == value)
         found.append(Part(name, "within, on average", within(score, truth, labels, num_resamples, seed)))
     return tuple(found)
 
