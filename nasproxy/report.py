@@ -231,12 +231,47 @@ def verdict(report: CorrelationReport) -> Verdict:
             f"Free of charge: {'; '.join(words)}."
             + (f" On this sample {best.label} ranks better than the proxy set." if beaten else "")
         )
+    details += _untrained(report, rho) + _only_between(proxy, rho)
     if n < FEW:
         details.append(
             f"n = {n} is few: even near ρ = .8 an interval from fewer than {FEW} architectures is wider than .25. "
             "nasproxy validate --sample N goes on with more."
         )
     return Verdict(level, f"{claim}: {facts}.", tuple(details))
+
+
+TRAINED = ("proxy", "random_subset", "early_stop")
+
+
+def _untrained(report: CorrelationReport, rho: Estimate) -> list[str]:
+    """The best of the scores that need no training, when it ranks better than the proxy."""
+    others = [s for s in report.scores if s.name not in (*TRAINED, "params", "flops", report.objective)]
+    defined = [s for s in others if s.agreement.spearman.value is not None]
+    if not defined:
+        return []
+    best = max(defined, key=lambda s: s.agreement.spearman.value or 0.0)
+    if (best.agreement.spearman.value or 0.0) <= (rho.value or 0.0):
+        return []
+    found = next((one for one in report.differences if one.score == best.name), None)
+    p = "" if found is None or found.p is None else f", p {'< 0.01' if found.p < 0.01 else f'= {found.p:.2f}'} adjusted"
+    return [
+        f"{best.label}, which trains nothing, ranks better on this sample: {rho_text(best.agreement.spearman)}{p}; "
+        f"it is the best of {len(defined)} such scores, so some of that is luck."
+    ]
+
+
+def _only_between(proxy: ScoreSummary, rho: Estimate) -> list[str]:
+    """Parameters within whose values the proxy is not shown to rank, although it is overall."""
+    if rho.low is None or rho.low <= 0:
+        return []
+    within = [part for part in proxy.parts if part.name.startswith("within") and part.spearman.value is not None]
+    weakest = min(within, key=lambda part: part.spearman.value or 0.0, default=None)
+    if weakest is None or weakest.spearman.low is None or weakest.spearman.low > 0:
+        return []
+    return [
+        f"Among candidates of equal {weakest.kind} it is not shown to rank: {rho_text(weakest.spearman)} on average. "
+        f"What it knows may be which {weakest.kind} is better."
+    ]
 
 
 def break_even(report: CorrelationReport) -> str | None:

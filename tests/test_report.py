@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from nasproxy.correlation import Difference, Estimate, differences, paired_difference, parts, rank_agreement
+from nasproxy.correlation import Difference, Estimate, Part, differences, paired_difference, parts, rank_agreement
 from nasproxy.errors import NasproxyError
 from nasproxy.figures import image_grid_png
 from nasproxy.page import render_report, write_report
@@ -343,3 +343,28 @@ def test_parts_reliability_and_differences_are_on_the_page():
     assert "ρ = +0.90 (95 % interval +0.85 to +0.95)" in page
     assert "it takes at least two seeds" in page
     assert re.search(r"<small>p (= 0\.\d\d|&lt; 0\.01|< 0\.01)</small>", page)
+
+
+def test_a_score_that_trains_nothing_and_ranks_better_is_named_with_its_luck():
+    report = make_report(60, noise=8.0)
+    good = report.scores[2].agreement
+    better = replace(good, spearman=Estimate(0.9, 0.8, 0.95, 60))
+    naswot = replace(report.scores[2], name="naswot", label="NASWOT")
+    untrained = [replace(naswot, name="synflow", label="SynFlow", agreement=better), naswot]
+    gap = Difference("synflow", Estimate(-0.5, -0.7, -0.3, 60), 0.002)
+    found = verdict(replace(report, scores=(*report.scores, *untrained), differences=(gap,)))
+    (detail,) = [detail for detail in found.details if "trains nothing" in detail]
+    assert detail.startswith("SynFlow, which trains nothing, ranks better on this sample: +0.90")
+    assert "p < 0.01 adjusted; it is the best of 2 such scores" in detail
+    assert not any("trains nothing" in detail for detail in verdict(make_report(60)).details)
+
+
+def test_a_proxy_that_only_tells_values_of_a_parameter_apart_is_found_out():
+    report = make_report(60)
+    weak = Part("activation", "within, on average", Estimate(0.07, -0.28, 0.41, 60))
+    strong = Part("width", "within, on average", Estimate(0.6, 0.4, 0.8, 60))
+    scores = (replace(report.scores[0], parts=(strong, weak)), *report.scores[1:])
+    details = verdict(replace(report, scores=scores)).details
+    assert any("Among candidates of equal activation it is not shown to rank: +0.07" in detail for detail in details)
+    scores = (replace(report.scores[0], parts=(strong,)), *report.scores[1:])
+    assert not any("Among candidates" in detail for detail in verdict(replace(report, scores=scores)).details)
