@@ -269,7 +269,7 @@ def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 ZEN_STEP = 0.01  # α of [Zen]
 ZEN_IMAGES = 16
-ZEN_REPEATS = 4  # there 32; its spread over repeats is a tenth of that between candidates (benchmarks/LOG.md)
+ZEN_REPEATS = 4  # there 32; its spread over draws is a hundredth of that between candidates (benchmarks/LOG.md)
 
 
 @torch.no_grad()
