@@ -102,6 +102,7 @@ def curves_svg(
         width = 2.2 if number == 1 else 1.4
         axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, label=_plain(label, 44) or "_nolegend_")
     axes.legend(fontsize=7.5, frameon=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # k and n are counts
     axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
     axes.set_ylabel(_plain(ylabel, 60), fontsize=9)
     return _svg(figure, name)
