@@ -90,6 +90,8 @@ def curves_svg(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, *, name: str
 ) -> str:
     """Lines ``(label, x, y)``, the first one thick; one without a label is drawn as the one before it."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure()
     styles = ((BLUE, "-"), (ORANGE, "--"), (INK, ":"), (GREY, "-."), ("#009E73", "-"), ("#CC79A7", "--"))
     style = styles[0]
@@ -102,7 +104,7 @@ def curves_svg(
         width = 2.2 if number == 1 else 1.4
         axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, label=_plain(label, 44) or "_nolegend_")
     axes.legend(fontsize=7.5, frameon=False)
-    axes.xaxis.get_major_locator().set_params(integer=True)  # k and n are counts
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # k and n are counts
     axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
     axes.set_ylabel(_plain(ylabel, 60), fontsize=9)
     return _svg(figure, name)
