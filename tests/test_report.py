@@ -322,6 +322,7 @@ def test_parts_reliability_and_differences_are_on_the_page():
     report = make_report(60)
     truth = np.array([row.truth for row in report.candidates if row.group == "sample"])
     strata = {"activation": ["relu", "sigmoid"] * 30}
+    few = Estimate(None, None, None, 60, "it takes at least two seeds")
     of = {
         row.name: np.array([r.ranking[row.name] for r in report.candidates if r.group == "sample"])
         for row in report.scores
