@@ -289,7 +289,7 @@ class SearchConfig:
     """Settings of ``search``: ``trials`` distinct candidates in total, each trained with ``seeds`` seeds on the proxy.
 
     ``epochs`` of None is the recipe's own number. ``pending`` candidates may be at work at once, whatever the number of
-    workers: proposals depend on it; None: set when the study begins, see :func:`~nasproxy.search.default_pending`.
+    workers: proposals depend on it; None: set when the study begins, see :func:`~nasproxy.study.default_pending`.
 
     ``score`` is what is maximised, a name or a sum such as "0.7*proxy+0.3*naswot"; ``against`` names what is minimised
     beside it, ``rungs`` what a candidate climbs before, cheapest first ("naswot,epochs=10,epochs=30", or "ipc=1"), both

@@ -87,7 +87,7 @@ def hidden(url: str) -> str:
 class Ledger:
     """The table of evaluations at ``target``, a path or a URL; every row is on disk when ``add`` returns.
 
-    Several processes may share one in PostgreSQL. An SQLite file has one writer: see :func:`~nasproxy.search.run_lock`.
+    Several processes may share one in PostgreSQL. An SQLite file has one writer: see :func:`~nasproxy.runs.run_lock`.
 
     Args:
         lease: seconds after which a claim that nobody renewed is free.

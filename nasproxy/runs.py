@@ -7,9 +7,12 @@ the proxy set as it was used · ``report.json`` and ``report.html`` the verdict.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ SETTINGS_FILE = "run.json"
 LEDGER_FILE = "evaluations.sqlite"
 PROXY_FILE = "proxy.safetensors"
 REPORT_FILE = "report.html"
+OWNER_FILE = ".owner"
 
 FORMAT_VERSION = 2
 
@@ -95,3 +99,30 @@ def newest_run(folder: Path) -> Path:
     if not files:
         raise NasproxyError(f"No run in '{folder}': start one with `nasproxy search --space convnet_space.yaml`.")
     return max(files, key=lambda path: (path.stat().st_mtime_ns, str(path))).parent
+
+
+@contextmanager
+def run_lock(run: Path) -> Iterator[None]:
+    """Holds the run folder: a second process is refused, and told which is the first; a dead one's lock is void.
+
+    Raises:
+        NasproxyError: naming the process that holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / ".lock")
+    owner = run / OWNER_FILE
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text().strip() if owner.exists() else ""
+        raise NasproxyError(
+            f"The run '{run}' is in use by another nasproxy process{f' ({who})' if who else ''}: wait for it, end it, "
+            "or choose another --out."
+        ) from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
+    finally:
+        lock.release()

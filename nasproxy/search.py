@@ -8,34 +8,24 @@ whoever comes next. What is proposed does not depend on any of this: see proposa
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nasproxy.climb import Answer, Climb
-from nasproxy.config import SearchConfig, config_hash
+from nasproxy.config import SearchConfig
 from nasproxy.coordinator import Coordinator
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import MeanScore, Task, mean_score
 from nasproxy.ledger import Ledger
 from nasproxy.objective import Objective, Standings, combined, single
-from nasproxy.proposals import MAX_WALK, Proposer, SpaceExhausted, directions
+from nasproxy.proposals import MAX_WALK, Proposer, SpaceExhausted
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
+from nasproxy.study import Study
 from nasproxy.watching import Finished, Watcher
 from nasproxy.workers import Crew, Job
-
-STUDY_FILE = "study.sqlite"
-OWNER_FILE = ".owner"
-FORMAT = 3  # of a study
 
 
 @dataclass(frozen=True)
@@ -77,160 +67,6 @@ class SearchResult:
         return mean * (len(self.ranking) + len(self.pruned)) + sum(row.score.seconds for row in self.failed)
 
 
-@contextmanager
-def run_lock(run: Path) -> Iterator[None]:
-    """Holds the run folder: a second process is refused, and told which is the first; a dead one's lock is void.
-
-    Raises:
-        NasproxyError: naming the process that holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    run.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run / ".lock")
-    owner = run / OWNER_FILE
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = owner.read_text().strip() if owner.exists() else ""
-        raise NasproxyError(
-            f"The run '{run}' is in use by another nasproxy process{f' ({who})' if who else ''}: wait for it, end it, "
-            "or choose another --out."
-        ) from None
-    try:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-        yield
-    finally:
-        lock.release()
-
-
-def default_pending(workers: int, trials: int) -> int:
-    """Candidates at work at once: enough that one slow candidate leaves other workers something to do.
-
-    A fifth of the trials, but 4 to 16, so that proposals are the same with one worker or with four; more only when
-    there are more workers.
-    """
-    return max(workers, 4, min(16, trials // 5))
-
-
-class _Study:
-    """The Optuna study of one search: its trials by number."""
-
-    def __init__(
-        self,
-        run: Path,
-        space: SearchSpace,
-        objective: Objective,
-        config: SearchConfig,
-        ledger: Ledger,
-        *,
-        workers: int = 1,
-    ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        identity: dict[str, Any] = {
-            "format": FORMAT,
-            "space": space.hash,
-            "objective": objective.identity(),
-            "sampler": config.sampler,
-            "seeds": config.seeds,
-            "seed": config.seed,
-        }
-        if objective.rungs:
-            identity |= {"pruner": config.pruner, "reduction": config.reduction}
-        self.ledger = ledger
-        self._trials: list[FrozenTrial] | None = None
-        if ledger.local:
-            name, url = space.name, f"sqlite:///{run / STUDY_FILE}"
-        else:
-            name, url = f"{space.name}-{config_hash(identity)[:12]}", ledger.url
-        self.name = name
-        with ledger.exclusive(f"study {name}"):  # Optuna's schema, too, is written by one process
-            self._storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-            self._study = ledger.patiently(
-                lambda: optuna.create_study(
-                    storage=self._storage,
-                    study_name=name,
-                    directions=directions(len(objective.against)),
-                    load_if_exists=True,
-                    sampler=optuna.samplers.RandomSampler(),  # asked nothing: see proposals.py
-                )
-            )
-            known = self._study.user_attrs
-            if "identity" not in known:
-                pending = config.pending or default_pending(workers, config.trials)
-                for key, value in {"pending": pending, "identity": identity}.items():  # with the last it has begun
-                    ledger.patiently(partial(self._study.set_user_attr, key, value))
-                known = self._study.user_attrs
-        changed = [key for key in identity if known["identity"].get(key) != identity[key]]
-        if changed:
-            raise NasproxyError(
-                f"The run '{run}' was started with another {', '.join(changed)}: its trials cannot be mixed. "
-                "Choose another --out, or --fork this one."
-            )
-        self.pending = int(known["pending"])
-        if config.pending not in (None, self.pending):
-            raise NasproxyError(
-                f"The run '{run}' was started with --pending {self.pending}, on which its proposals depend, but got "
-                f"{config.pending}: leave it out, or choose another --out."
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._storage.remove_session()
-        self._storage.engine.dispose()
-
-    def trials(self) -> list[FrozenTrial]:
-        """All of them, by number. Of a file, which has one writer, they are read once."""
-        if self.ledger.local and self._trials is not None:
-            return self._trials
-        trials = self.ledger.patiently(lambda: self._study.get_trials(deepcopy=False))
-        self._trials = list(trials)
-        for trial in trials:
-            if "candidate" not in trial.user_attrs:
-                raise NasproxyError(
-                    f"Trial {trial.number} of the study '{self.name}' was not written by nasproxy, and what is "
-                    "proposed depends on all trials: start a new run."
-                )
-        return trials
-
-    def add(self, trial: FrozenTrial) -> None:
-        """Appends ``trial``, whose number is the next one."""
-        tried = False
-
-        def write() -> None:
-            nonlocal tried
-            # A lost connection may hide that it was written.
-            if not tried or len(self._study.get_trials(deepcopy=False)) == trial.number:
-                tried = True
-                self._study.add_trial(trial)
-
-        self.ledger.patiently(write)
-        if self._trials is not None:
-            self._trials.append(trial)
-
-    def tell(self, number: int, answer: Answer) -> None:
-        """The answer to trial ``number``. Whoever sees all its scores tells it."""
-
-        def write() -> None:
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another host told the same just now
-                for step, value in answer.rungs.items():
-                    self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
-                self._study.tell(number, answer.values, state=answer.state, skip_if_finished=True)
-
-        self.ledger.patiently(write)
-        if self._trials is not None:
-            told = copy(self._trials[number])
-            told.state, told.intermediate_values = answer.state, dict(answer.rungs)
-            told.values = None if answer.values is None else list(answer.values)
-            self._trials[number] = told
-
-    def _trial_id(self, number: int) -> int:
-        study = self._storage.get_study_id_from_name(self.name)
-        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
-
-
 def run_search(
     space: SearchSpace,
     objective: Objective | Task,
@@ -263,7 +99,7 @@ def run_search(
             f"--sampler brute-force needs a space of at most {MAX_WALK:,} candidates, but '{space.name}' has "
             f"{'infinitely many' if size is None else f'{size:,}'}: give its ranges steps, or use another sampler."
         )
-    with _Study(run, space, objective, config, ledger, workers=crew.size) as study:
+    with Study(run, space, objective, config, ledger, workers=crew.size) as study:
         climb = Climb(space, objective, config, Coordinator(crew, ledger), study.pending)
         if objective.is_sum:
             climb.measure_references(inspection, config.seed)
@@ -272,7 +108,7 @@ def run_search(
 
 
 def _search(
-    study: _Study,
+    study: Study,
     climb: Climb,
     config: SearchConfig,
     *,
@@ -379,14 +215,14 @@ def search_result(
     """What the study of ``run`` has found so far; measures nothing but the references of a sum, if they are missing."""
     if not isinstance(objective, Objective):
         objective = single(objective)
-    with _Study(run, space, objective, config, ledger) as study:
+    with Study(run, space, objective, config, ledger) as study:
         climb = Climb(space, objective, config, Coordinator(crew, ledger), study.pending)
         if objective.is_sum:
             climb.measure_references(inspection, config.seed)
         return _result(study, climb)
 
 
-def _result(study: _Study, climb: Climb) -> SearchResult:
+def _result(study: Study, climb: Climb) -> SearchResult:
     objective = climb.objective
     scored: dict[str, Ranked] = {}
     pruned: dict[str, Ranked] = {}

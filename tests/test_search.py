@@ -15,8 +15,9 @@ from nasproxy.config import SAMPLERS, SearchConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
 from nasproxy.objective import make_objective
+from nasproxy.runs import run_lock
 from nasproxy.scores import proxy_task
-from nasproxy.search import run_lock, run_search
+from nasproxy.search import run_search
 from nasproxy.spaces import inspect_space, load_space
 from nasproxy.workers import Inline, Processes
 
@@ -157,7 +158,7 @@ def test_another_space_or_proxy_in_the_same_folder_is_refused(parts, tmp_path):
 def test_one_process_per_run(tmp_path):
     with run_lock(tmp_path / "run"):
         code = (
-            "import sys; from pathlib import Path; from nasproxy.search import run_lock\n"
+            "import sys; from pathlib import Path; from nasproxy.runs import run_lock\n"
             "with run_lock(Path(sys.argv[1])): pass"
         )
         other = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)

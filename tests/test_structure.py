@@ -23,6 +23,7 @@ LAYERS = [
     {"scores", "ledger", "proposals", "workers"},
     {"coordinator", "objective"},
     {"climb", "watching"},
+    {"study"},
     {"search"},
     {"summary", "budget", "evaluate", "export"},
     {"validate"},

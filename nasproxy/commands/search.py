@@ -32,11 +32,13 @@ from nasproxy.runs import (
     RunSettings,
     fork,
     load_settings,
+    run_lock,
     save_settings,
 )
 from nasproxy.scores import check_fit, proxy_task, score_names
-from nasproxy.search import SearchResult, default_pending, run_lock, run_search, search_result
+from nasproxy.search import SearchResult, run_search, search_result
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
+from nasproxy.study import default_pending
 from nasproxy.truth import Truth, load_truth
 from nasproxy.validate import validate as run_validation
 from nasproxy.watching import JsonLines, LiveTable, Watcher, make_tracker, tracker_names, watched
