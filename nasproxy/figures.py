@@ -70,22 +70,6 @@ def forest_svg(rows: Sequence[tuple[str, float | None, float | None, float | Non
     return _svg(figure, "forest")
 
 
-def scatter_svg(
-    groups: Sequence[tuple[str, Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, *, name: str
-) -> str:
-    """Up to two groups ``(label, x, y)`` of points: circles, then hollow diamonds."""
-    figure, axes = _figure()
-    styles = (("o", BLUE, BLUE), ("D", ORANGE, "none"))
-    for (label, x, y), (marker, edge, face) in zip(groups, styles, strict=False):
-        if len(x):
-            axes.scatter(x, y, s=30, marker=marker, edgecolors=edge, facecolors=face, alpha=0.85, label=label)
-    if sum(len(x) > 0 for _, x, _ in groups) > 1:
-        axes.legend(fontsize=8, frameon=False)
-    axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
-    axes.set_ylabel(_plain(ylabel, 60), fontsize=9)
-    return _svg(figure, name)
-
-
 def curves_svg(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, *, name: str
 ) -> str:
@@ -107,19 +91,6 @@ def curves_svg(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # k and n are counts
     axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
     axes.set_ylabel(_plain(ylabel, 60), fontsize=9)
-    return _svg(figure, name)
-
-
-def rank_svg(x_ranks: Sequence[float], y_ranks: Sequence[float], xlabel: str, *, name: str) -> str:
-    """Rank against rank, 1 the best, with the line of perfect agreement."""
-    figure, axes = _figure()
-    n = len(x_ranks)
-    axes.plot([1, max(n, 2)], [1, max(n, 2)], color=GREY, linewidth=1)
-    axes.scatter(x_ranks, y_ranks, s=30, color=BLUE, alpha=0.85)
-    axes.set_xlim(max(n, 2) + 0.7, 0.3)
-    axes.set_ylim(max(n, 2) + 0.7, 0.3)
-    axes.set_xlabel(_plain(xlabel, 60), fontsize=9)
-    axes.set_ylabel("rank by full accuracy (1 is best)", fontsize=9)
     return _svg(figure, name)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from nasproxy.correlation import recall_at_k, spearman
 from nasproxy.correlation.ranks import regret_at_k
-from nasproxy.figures import curves_svg, forest_svg, history_svg, rank_svg, scatter_svg
+from nasproxy.figures import curves_svg, forest_svg, history_svg
+from nasproxy.plots import Dot, dots_svg
 from nasproxy.proxyset import write_atomically
 from nasproxy.report import (
     MAX_ROWS,
@@ -67,24 +68,48 @@ def _figures(report: CorrelationReport) -> dict[str, Any]:
         if not points:
             continue
         special = [row for row in top if row.scores.get(score.name) is not None]
-        scatter = scatter_svg(
+        named = [("uniform sample", points), ("search's top", special)]
+        scatter = dots_svg(
             [
                 (
-                    f"{group} (n = {len(rows)})",
-                    [100 * (row.scores[score.name] or 0.0) for row in rows],
-                    [100 * (row.truth or 0.0) for row in rows],
+                    group,
+                    [
+                        Dot(
+                            100 * (row.scores[score.name] or 0.0),
+                            100 * (row.truth or 0.0),
+                            f"{row.label}: score {percent(row.scores[score.name])}, full accuracy "
+                            f"{percent(row.truth, row.truth_std)}",
+                            None if row.truth_std is None else 100 * row.truth_std,
+                        )
+                        for row in rows
+                    ],
                 )
-                for group, rows in (("uniform sample", points), ("search's top", special))
+                for group, rows in named
             ],
             "score: validation accuracy, %",
             "full accuracy, %",
-            name=f"scatter-{score.name}",
+            f"{score.label}: score against full accuracy of {len(points)} architectures",
         )
-        ranks = rank_svg(
+        places = zip(
+            points,
             _ranks_from_best([row.ranking[score.name] for row in points]),
             _ranks_from_best([row.truth or 0.0 for row in points]),
+            strict=True,
+        )
+        ranks = dots_svg(
+            [
+                (
+                    "",
+                    [
+                        Dot(a, b, f"{row.label}: rank {a:g} by the score, {b:g} by full accuracy")
+                        for row, a, b in places
+                    ],
+                )
+            ],
             "rank by the score (1 is best)",
-            name=f"ranks-{score.name}",
+            "rank by full accuracy",
+            f"{score.label}: rank by the score against rank by full accuracy",
+            ranks=True,
         )
         rho = rho_text(score.agreement.spearman)
         pairs.append(
@@ -92,8 +117,9 @@ def _figures(report: CorrelationReport) -> dict[str, Any]:
                 "label": score.label,
                 "rho": rho,
                 "n": score.agreement.n,
-                "scatter": _svg_uri(scatter),
-                "ranks": _svg_uri(ranks),
+                "scatter": scatter,
+                "ranks": ranks,
+                "num_top": len(special),
             }
         )
     return {
@@ -226,13 +252,23 @@ def _fronts(report: CorrelationReport) -> list[tuple[str, str]]:
     for place, name in enumerate(report.against):
         groups = [
             (
-                f"{words} ({sum(point.on_front == on_front for point in report.front)})",
-                [point.against[place] for point in report.front if point.on_front == on_front],
-                [scale * point.score for point in report.front if point.on_front == on_front],
+                words,
+                [
+                    Dot(
+                        point.against[place],
+                        scale * point.score,
+                        f"{point.label}: {report.objective} "
+                        f"{percent(point.score) if report.in_percent else compact(point.score)}, {name} "
+                        f"{compact(point.against[place])}",
+                    )
+                    for point in report.front
+                    if point.on_front == on_front
+                ],
             )
             for words, on_front in (("beaten by another", False), ("on the front", True))
         ]
-        found.append((name, _svg_uri(scatter_svg(groups, name, _score_axis(report), name=f"front-{name}"))))
+        title = f"{report.objective} against {name} of {len(report.front)} architectures"
+        found.append((name, dots_svg(groups, name, _score_axis(report), title)))
     return found
 
 
@@ -271,6 +307,7 @@ def render_report(report: CorrelationReport) -> str:
         compared={one.score: one for one in report.differences},
         shown=[score for score in _baselines(report) if score.parts],
         seeded=any(score.corrected is not None and score.corrected.value is not None for score in report.scores),
+        bars=any(row.truth_std is not None for row in report.candidates),
         table=_table(report),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -5,17 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasproxy.figures import class_strips, curves_svg, forest_svg, history_svg, image_grid_png, rank_svg, scatter_svg
+from nasproxy.figures import class_strips, curves_svg, forest_svg, history_svg, image_grid_png
 
 DRAWINGS = {
     "forest": lambda: forest_svg(
         [("a $x$ <b> & 'c'", 0.4, 0.1, 0.7), ("b", None, None, None), ("c", 0, None, None)], "ρ"
     ),
     "empty forest": lambda: forest_svg([], "ρ"),
-    "scatter": lambda: scatter_svg([("one", [1, 2], [3, 4]), ("two", [5], [6])], "x $_^", "y", name="s"),
-    "empty scatter": lambda: scatter_svg([("one", [], []), ("two", [], [])], "x", "y", name="s"),
-    "ranks": lambda: rank_svg([1, 2.5, 2.5], [3, 1, 2], "x", name="r"),
-    "one rank": lambda: rank_svg([1], [1], "x", name="r"),
     "curves": lambda: curves_svg(
         [("a $x$", [1, 2], [3, 4]), ("b", [1, 2], [0, 1]), ("", [1, 2], [5, 6])], "k", "regret", name="c"
     ),
@@ -30,11 +26,6 @@ def test_drawings_are_xml_and_repeat_byte_by_byte(name):
     root = ET.fromstring(first)
     assert root.tag.endswith("svg")
     assert "<script" not in first
-
-
-def test_many_points_stay_small():
-    points = list(np.linspace(0, 1, 300))
-    assert len(scatter_svg([("a", points, points), ("b", [], [])], "x", "y", name="s")) < 80_000
 
 
 def picture(data):

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "nasproxy"
 LAYERS = [
     {"errors", "pooling", "peers"},
     {"config", "randomness", "matching", "augment", "correlation", "progress", "chunks", "formation"},
-    {"networks", "devices", "datasets", "figures"},
+    {"networks", "devices", "datasets", "figures", "plots"},
     {"train", "proxyset", "spaces"},
     {"condense", "zero_cost", "runs", "report", "pruning", "truth"},
     {"evaluations", "page"},
