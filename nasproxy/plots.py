@@ -47,6 +47,11 @@ class _Axis:
         return [float(tick) for tick in ticks if low <= tick <= high]
 
 
+def _as_ranks(ticks: list[float]) -> list[float]:
+    """Ranks begin with 1, and there are none between two."""
+    return [1.0, *(tick for tick in ticks if tick >= 2 and tick == int(tick))]
+
+
 def _text_of(value: float) -> str:
     if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
         return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e−").replace("e+", "e")
@@ -76,10 +81,10 @@ def dots_svg(
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>',
     ]
-    for value in x.ticks():
+    for value in _as_ranks(x.ticks()) if ranks else x.ticks():
         parts.append(f'<path class="grid" d="M{x.at(value)} {TOP}V{HEIGHT - BOTTOM}"/>')
         parts.append(f'<text x="{x.at(value)}" y="{HEIGHT - BOTTOM + 15}" class="mid">{_text_of(value)}</text>')
-    for value in y.ticks():
+    for value in _as_ranks(y.ticks()) if ranks else y.ticks():
         parts.append(f'<path class="grid" d="M{LEFT} {y.at(value)}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y.at(value)}" dy="4" class="end">{_text_of(value)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2

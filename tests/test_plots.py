@@ -59,3 +59,10 @@ def test_ticks_are_round_and_inside():
     text = dots_svg([("a", [Dot(0, 10, ""), Dot(100, 70, "")])], "x", "y", "t")
     assert re.findall(r'class="mid">([^<]*)<', text)[:6] == ["0", "20", "40", "60", "80", "100"]
     assert re.findall(r'class="end">([^<]*)<', text) == ["20", "40", "60"]
+
+
+def test_ranks_begin_with_one():
+    text = dots_svg([("", [Dot(i + 1, i + 1, "") for i in range(39)])], "x", "y", "t", ranks=True)
+    assert re.findall(r'class="end">([^<]*)<', text) == ["1", "10", "20", "30"]
+    text = dots_svg([("", [Dot(1, 2, ""), Dot(2, 1, "")])], "x", "y", "t", ranks=True)
+    assert re.findall(r'class="end">([^<]*)<', text) == ["1", "2"]
