@@ -47,9 +47,9 @@ class _Axis:
         return [float(tick) for tick in ticks if low <= tick <= high]
 
 
-def _as_ranks(ticks: list[float]) -> list[float]:
-    """Ranks begin with 1, and there are none between two."""
-    return [1.0, *(tick for tick in ticks if tick >= 2 and tick == int(tick))]
+def _as_ranks(ticks: list[float], last: float) -> list[float]:
+    """Ranks go from 1 to ``last``, and there are none between two."""
+    return [1.0, *(tick for tick in ticks if 2 <= tick <= last and tick == int(tick))]
 
 
 def _text_of(value: float) -> str:
@@ -81,10 +81,10 @@ def dots_svg(
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>',
     ]
-    for value in _as_ranks(x.ticks()) if ranks else x.ticks():
+    for value in _as_ranks(x.ticks(), max(xs)) if ranks else x.ticks():
         parts.append(f'<path class="grid" d="M{x.at(value)} {TOP}V{HEIGHT - BOTTOM}"/>')
         parts.append(f'<text x="{x.at(value)}" y="{HEIGHT - BOTTOM + 15}" class="mid">{_text_of(value)}</text>')
-    for value in _as_ranks(y.ticks()) if ranks else y.ticks():
+    for value in _as_ranks(y.ticks(), max(ys)) if ranks else y.ticks():
         parts.append(f'<path class="grid" d="M{LEFT} {y.at(value)}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y.at(value)}" dy="4" class="end">{_text_of(value)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
