@@ -157,7 +157,12 @@ NUM_TIMED = 5
 
 
 def _seconds_per_image(
-    space: SearchSpace, inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device
+    space: SearchSpace,
+    inspection: SpaceInspection,
+    dataset: Dataset,
+    batch: int,
+    device: torch.device,
+    precision: str,
 ) -> float:
     """Mean seconds per training image over the space, from ``NUM_TIMED`` candidates across its range of FLOPs."""
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
@@ -171,7 +176,8 @@ def _seconds_per_image(
         elapsed = 0.0
         for epochs in (1, 2):  # the first warms up
             start = time.perf_counter()
-            fit(net, data, Recipe(lr=1e-3, epochs=epochs, batch_size=batch), seed=0, device=device).item()
+            recipe = Recipe(lr=1e-3, epochs=epochs, batch_size=batch)
+            fit(net, data, recipe, seed=0, device=device, precision=precision).item()
             elapsed = (time.perf_counter() - start) / epochs
         flops.append(inspection.counts(candidate).flops)
         seconds.append(elapsed / batch)
@@ -204,8 +210,10 @@ def plan_search(
     "quick" is too slow here, what the person left open is cut, down to ``SMALLEST``.
     """
     limit = time_limit(device)
-    small = _seconds_per_image(space, inspection, dataset, len(task.train.images), device)
-    large = _seconds_per_image(space, inspection, dataset, min(FULL_RECIPE.batch_size, len(dataset.train)), device)
+    small = _seconds_per_image(space, inspection, dataset, len(task.train.images), device, task.precision)
+    batch = min(FULL_RECIPE.batch_size, len(dataset.train))
+    precision = validate_overrides.get("precision", ValidateConfig.precision)
+    large = _seconds_per_image(space, inspection, dataset, batch, device, precision)
     evaluation = len(dataset.val) * large * FORWARD_SHARE
 
     num_images = len(task.train.images)

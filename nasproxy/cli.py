@@ -24,7 +24,7 @@ from nasproxy.config import (
     REAL_CHOICES,
     RECIPES,
     SAMPLERS,
-    SEARCH_PRECISIONS,
+    TRAINING_PRECISIONS,
     CondenseConfig,
     EvaluateConfig,
     SearchConfig,
@@ -246,6 +246,13 @@ Top = Annotated[int | None, typer.Option(help=f"The search's best, validated apa
 FullEpochs = Annotated[int | None, typer.Option(help=f"Epochs of full training. {BY_BUDGET}")]
 FullImages = Annotated[int | None, typer.Option(help=f"Training images of full training. {BY_BUDGET}")]
 FullSeeds = Annotated[int | None, typer.Option(help=f"Seeds of full training. [default: {ValidateConfig.seeds}]")]
+FullPrecision = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Of products in full training: {' | '.join(TRAINING_PRECISIONS)}. "
+        "[default: bfloat16 where the device has it; with --storage float32]"
+    ),
+]
 Scores = Annotated[
     str | None,
     typer.Option(
@@ -279,7 +286,7 @@ def search_command(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help=f"Of products in training on the small sets: {' | '.join(SEARCH_PRECISIONS)}.")
+        str, typer.Option(help=f"Of products in training on the small sets: {' | '.join(TRAINING_PRECISIONS)}.")
     ] = SearchConfig.precision,
     score: Annotated[
         str,
@@ -315,6 +322,7 @@ def search_command(
     top: Top = None,
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
+    full_precision: FullPrecision = None,
     full_seeds: FullSeeds = None,
     scores: Scores = None,
     truth: TruthOption = None,
@@ -358,6 +366,7 @@ def search_command(
                 top=top,
                 epochs=full_epochs,
                 images=full_images,
+                precision=full_precision,
                 seeds=full_seeds,
                 seed=seed,
                 scores=scores,
@@ -385,6 +394,7 @@ def validate_command(
     top: Top = None,
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
+    full_precision: FullPrecision = None,
     full_seeds: FullSeeds = None,
     scores: Scores = None,
     truth: TruthOption = None,
@@ -409,7 +419,15 @@ def validate_command(
         return
     commands.validate(
         run or _newest_run(),
-        _given(sample=sample, top=top, epochs=full_epochs, images=full_images, seeds=full_seeds, scores=scores),
+        _given(
+            sample=sample,
+            top=top,
+            epochs=full_epochs,
+            images=full_images,
+            precision=full_precision,
+            seeds=full_seeds,
+            scores=scores,
+        ),
         truth=truth,
         dataset=dataset,
         data_dir=data_dir,

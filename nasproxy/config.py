@@ -34,8 +34,22 @@ def config_hash(*parts: Any) -> str:
 
 OPTIMIZERS = ("sgd",)
 SCHEDULES = ("constant", "step", "one_cycle")
-AUGMENTATIONS = ("none", "shift", "flip_shift", "dsa", "dsa_no_flip")
-_WITHOUT_FLIP = {"flip_shift": "shift", "dsa": "dsa_no_flip"}
+AUGMENTATIONS = (
+    "none",
+    "shift",
+    "flip_shift",
+    "shift_cutout",
+    "alternate_shift",
+    "alternate_shift_cutout",
+    "dsa",
+    "dsa_no_flip",
+)
+_WITHOUT_FLIP = {
+    "flip_shift": "shift",
+    "alternate_shift": "shift",
+    "alternate_shift_cutout": "shift_cutout",
+    "dsa": "dsa_no_flip",
+}
 
 
 def augmentation_for(policy: str, flip: bool) -> str:
@@ -276,9 +290,9 @@ def condense_config(**values: Any) -> CondenseConfig:
 
 # ------------------------------------------------------------------------------------------------ search and validation
 
-# Of a candidate's training on a small set. In bfloat16 scores agree with those in float32 better than two seeds of
+# Of a candidate's training. On small sets, in bfloat16 scores agree with those in float32 better than two seeds of
 # float32 do (benchmarks/LOG.md).
-SEARCH_PRECISIONS = ("float32", "bfloat16")
+TRAINING_PRECISIONS = ("float32", "bfloat16")
 
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "brute-force")
 PRUNERS = ("halving", "median")
@@ -313,8 +327,8 @@ class SearchConfig:
         _at_least(2, reduction=self.reduction)
         if self.pruner not in PRUNERS:
             raise unknown("pruner", self.pruner, PRUNERS)
-        if self.precision not in SEARCH_PRECISIONS:
-            raise unknown("precision", self.precision, SEARCH_PRECISIONS)
+        if self.precision not in TRAINING_PRECISIONS:
+            raise unknown("precision", self.precision, TRAINING_PRECISIONS)
         _at_least(1, trials=self.trials, seeds=self.seeds, epochs=self.epochs, pending=self.pending)
         _at_least(0, seed=self.seed)
         if self.sampler not in SAMPLERS:
@@ -325,7 +339,8 @@ class SearchConfig:
 class ValidateConfig:
     """Settings of ``validate``: full-data training of a uniform ``sample`` of the space and of the search's ``top``.
 
-    ``images`` limits the training images (None: all of them); ``k`` is the k of recall@k. ``scores``, separated by
+    ``images`` limits the training images (None: all of them); ``precision`` is that of products in full training; ``k``
+    is the k of recall@k. ``scores``, separated by
     commas, or "all" or "none", are held against the full accuracy beside the proxy, the random subset, parameters and
     FLOPs.
     """
@@ -338,8 +353,11 @@ class ValidateConfig:
     k: int = 5
     seed: int = 0
     scores: str = "all"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.precision not in TRAINING_PRECISIONS:
+            raise unknown("precision", self.precision, TRAINING_PRECISIONS)
         _at_least(1, epochs=self.epochs, images=self.images, seeds=self.seeds, k=self.k)
         _at_least(0, sample=self.sample, top=self.top, seed=self.seed)
 

@@ -55,6 +55,8 @@ class Coordinator:
         for result in self.crew.results(STEP_SECONDS, beat):
             self.ledger.add(result.evaluation)
             self._rows[result.job.key, result.evaluation.seed] = result.evaluation
+            if checkpoint := result.job.checkpoint(self.crew.keep, result.evaluation.seed):
+                checkpoint.unlink(missing_ok=True)
             if result.finished:
                 self._in_flight.discard(result.job.key)
                 self._release(result.job)

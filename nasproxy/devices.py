@@ -60,6 +60,15 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     return DeviceChoice(device, _cpu_name(), "asked for")
 
 
+def training_precision(device: torch.device) -> str:
+    """``bfloat16`` where ``device`` has instructions for its products, else ``float32``."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    has = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bfloat16" if has else "float32"
+
+
 @contextmanager
 def float32_as(precision: str) -> Iterator[None]:
     """Lets CUDA compute float32 products in TF32 when ``precision`` is "tf32", and in full float32 otherwise.

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -77,8 +78,12 @@ class TrainingTask:
         seed: int,
         device: torch.device,
         beat: Callable[[], None],
+        checkpoint: Path | None = None,
     ) -> Fit:
-        """The task done once, with its images as they were moved to ``device``; ``beat`` is called now and then."""
+        """The task done once, with its images as they were moved to ``device``; ``beat`` is called now and then.
+
+        A long training is kept in ``checkpoint``, and goes on from it.
+        """
         return train_candidate(
             build,
             train,
@@ -87,6 +92,7 @@ class TrainingTask:
             seed=seed,
             device=device,
             precision=self.precision,
+            checkpoint=checkpoint,
             on_update=lambda *_: beat(),
         )
 
@@ -121,8 +127,9 @@ class MeasuringTask:
         seed: int,
         device: torch.device,
         beat: Callable[[], None],
+        checkpoint: Path | None = None,
     ) -> Fit:
-        """As :meth:`TrainingTask.run`; a score that is infinite or NaN for this net is a failure, too."""
+        """As :meth:`TrainingTask.run`, but never kept; a score that is infinite or NaN is a failure, too."""
         start = time.perf_counter()
         images, labels = train.batch(slice(None), device)
         failure, value = None, math.nan

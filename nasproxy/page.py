@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from nasproxy.atomic import write_atomically
 from nasproxy.correlation import recall_at_k, spearman
 from nasproxy.correlation.ranks import regret_at_k
 from nasproxy.figures import curves_svg, forest_svg, history_svg
 from nasproxy.plots import Dot, dots_svg
-from nasproxy.proxyset import write_atomically
 from nasproxy.report import (
     MAX_ROWS,
     VERDICTS,

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasproxy.atomic import write_atomically
 from nasproxy.config import Recipe
 from nasproxy.errors import NasproxyError
 from nasproxy.formation import decode
@@ -141,25 +140,6 @@ def _digest(images: Tensor, labels: Tensor, text: str) -> str:
         sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     sha.update(text.encode())
     return sha.hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes ``data`` so that ``path`` holds either its old content or all of the new, even if the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path = path.resolve()  # os.replace would turn a symbolic link into a file
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would lock colleagues out  # noqa: PTH101
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def save_proxy(proxy: ProxySet, path: Path) -> Path:

@@ -1,7 +1,8 @@
 """A run is a folder: its settings, its study, its table of evaluations, its copy of the proxy set, its report.
 
 ``run.json`` settings · ``study.sqlite`` Optuna's trials · ``evaluations.sqlite`` every training · ``proxy.safetensors``
-the proxy set as it was used · ``report.json`` and ``report.html`` the verdict.
+the proxy set as it was used · ``checkpoints/`` long trainings while they run · ``report.json`` and ``report.html`` the
+verdict.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nasproxy.atomic import write_atomically
 from nasproxy.errors import NasproxyError
-from nasproxy.proxyset import write_atomically
 
 SETTINGS_FILE = "run.json"
 LEDGER_FILE = "evaluations.sqlite"
 PROXY_FILE = "proxy.safetensors"
 REPORT_FILE = "report.html"
 OWNER_FILE = ".owner"
+CHECKPOINTS = "checkpoints"
 
 FORMAT_VERSION = 2
 

@@ -168,7 +168,10 @@ def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -
         held_out=real_images(dataset, held_out),
         recipe=recipe,
         num_classes=dataset.num_classes,
-        setting=task_setting(f"{description} of {dataset.fingerprint}", recipe, f"{split} of {dataset.fingerprint}"),
+        setting=task_setting(
+            f"{description} of {dataset.fingerprint}", recipe, f"{split} of {dataset.fingerprint}", config.precision
+        ),
+        precision=config.precision,
     )
 
 

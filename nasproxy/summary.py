@@ -274,9 +274,10 @@ def truth_note(dataset: Dataset, config: ValidateConfig, truth: Truth | None) ->
         return f"accuracy from the table {truth.source}"
     num = len(dataset.train) if config.images is None else min(config.images, len(dataset.train))
     seeds = "1 seed" if config.seeds == 1 else f"mean of {config.seeds} seeds"
+    products = "" if config.precision == "float32" else f", products in {config.precision}"
     return (
         f"validation accuracy ({len(dataset.val):,} images) after {config.epochs} epochs on {num:,} of "
-        f"{len(dataset.train):,} training images, {seeds}"
+        f"{len(dataset.train):,} training images, {seeds}{products}"
     )
 
 

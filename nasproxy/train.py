@@ -5,22 +5,35 @@ Data are tensors on the device and batching is indexing; the loop reads nothing 
 
 from __future__ import annotations
 
+import copy
+import io
+import logging
 import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasproxy.augment import apply_augmentation, sample_augmentation
+from nasproxy.atomic import write_atomically
+from nasproxy.augment import apply_augmentation, mirrored_first, sample_augmentation
 from nasproxy.chunks import activation_bytes, couples_images, even_parts, room
 from nasproxy.config import Recipe
 from nasproxy.networks import seeded
 from nasproxy.randomness import derive_seed, generator
 
 EVALUATION_BATCH = 512
+CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
+
+# Activations of a whole training, from which on a CPU compiling pays: it takes about 12 s, and gives back a quarter
+# to a third of a training, which takes a second or so for each GB (benchmarks/LOG.md).
+COMPILE_FROM_BYTES = 100e9
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,95 @@ def lowered(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+@dataclass
+class _State:
+    """Everything that the rest of a training depends on: what a checkpoint holds."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    streams: tuple[torch.Generator, ...]
+    device: torch.device
+
+    def save(self, path: Path, epoch: int, seconds: float) -> None:
+        content = {
+            "epoch": epoch,
+            "seconds": seconds,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "streams": [stream.get_state() for stream in self.streams],
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        with suppress(OSError):  # a full disk must not end the training
+            write_atomically(path, buffer.getvalue())
+
+    def load(self, content: dict[str, Any]) -> int:
+        """The epoch to go on with."""
+        self.net.load_state_dict(content["net"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for stream, state in zip(self.streams, content["streams"], strict=True):
+            stream.set_state(state)
+        torch.set_rng_state(content["dropout"])
+        if content["dropout_cuda"] is not None:
+            torch.cuda.set_rng_state(content["dropout_cuda"], self.device)
+        return int(content["epoch"])
+
+
+def read_checkpoint(path: Path | None) -> dict[str, Any] | None:
+    """What a training left at ``path``, or None when nothing there can be read."""
+    if path is None or not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content
+    except Exception:  # noqa: BLE001  # a damaged file makes the unpickler raise anything; all it costs is time
+        return None
+
+
+Loss = Callable[[nn.Module, Tensor, Tensor, float, str], Tensor]
+
+
+def summed_loss(net: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, precision: str) -> Tensor:
+    """Cross-entropy of ``net`` over ``images``, summed; the net's products in ``precision``."""
+    with lowered(precision, images.device):
+        logits = net(images)
+    return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing, reduction="sum")
+
+
+def compiles(net: nn.Module, input_shape: tuple[int, int, int], num_images: int, device: torch.device) -> bool:
+    """Whether to compile ``net`` before it trains on ``num_images`` images in all.
+
+    It depends on counts alone, so that the same training is done alike each time. Not on a GPU, where nothing has been
+    measured yet.
+    """
+    if device.type != "cpu" or shutil.which("c++") is None:
+        return False
+    probe = copy.deepcopy(net).eval()  # one image is too few for batch statistics
+    return activation_bytes(probe, input_shape) * num_images >= COMPILE_FROM_BYTES
+
+
+@contextmanager
+def _compiled(size: int) -> Iterator[Loss]:
+    """:func:`summed_loss` compiled for parts of ``size`` images; other sizes, and what cannot be compiled, run as is.
+
+    Several nets can be trained so one after the other, but not at once.
+    """
+    from torch import _dynamo
+
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA, which is not used
+    _dynamo.reset()  # what was compiled for other nets counts towards a limit
+    program = torch.compile(summed_loss, dynamic=False)
+
+    def loss(net: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, precision: str) -> Tensor:
+        chosen = program if len(images) == size else summed_loss
+        return chosen(net, images, labels, label_smoothing, precision)
+
+    with _dynamo.config.patch(suppress_errors=True):
+        yield loss
+
+
 def fit(
     net: nn.Module,
     data: TrainingImages,
@@ -92,6 +194,8 @@ def fit(
     device: torch.device,
     per_pass: int | None = None,
     precision: str = "float32",
+    compiled: bool = False,
+    checkpoint: Path | None = None,
     on_update: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Trains ``net`` (on ``device``) in place by ``recipe``; returns the last batch's loss, still on the device.
@@ -103,10 +207,18 @@ def fit(
         per_pass: images that go through the net at once, for a net that treats them one by one; the gradients of a
             batch's parts are summed, which changes their rounding. None: whole batches.
         precision: "bfloat16" takes products in it; weights, updates and the loss stay float32.
+        compiled: compile the net first, which changes rounding; see :func:`compiles`.
+        checkpoint: where the state is kept after an epoch, every ``CHECKPOINT_SECONDS``; with a readable one there the
+            training goes on from it, to the same weights. It must be of this very training. It is left there at the
+            end.
     """
     n = len(data.images)
     batch = min(recipe.batch_size, n)
+    at_once = min(per_pass or batch, batch)
+    if compiled:  # parts of one size need one program
+        at_once = next(size for size in range(at_once, 0, -1) if batch % size == 0)
     total = num_updates(recipe, n)
+    per_epoch = total // recipe.epochs
     order_stream = generator(seed, "order", device=data.images.device)
     augment_stream = generator(seed, "augment", device=device)
     optimizer = torch.optim.SGD(
@@ -116,40 +228,45 @@ def fit(
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
+    state = _State(net, optimizer, (order_stream, augment_stream), device)
     loss = torch.zeros((), device=device)
-    step = 0
     cuda = [device] if device.type == "cuda" else []
-    net.train()
-    with torch.random.fork_rng(devices=cuda):  # dropout draws from the global generator
+    layout = torch.channels_last if cuda else torch.contiguous_format
+    net.to(memory_format=layout).train()
+    with (
+        torch.random.fork_rng(devices=cuda),  # dropout draws from the global generator
+        _compiled(at_once) if compiled else nullcontext(summed_loss) as loss_of,
+    ):
         torch.manual_seed(derive_seed(seed, "dropout"))
-        for _ in range(recipe.epochs):
+        first = mirrored_first(n, augment_stream) if recipe.augmentation.startswith("alternate") else None
+        before = read_checkpoint(checkpoint)
+        start = 0 if before is None else state.load(before)
+        began = kept = time.monotonic() - (0.0 if before is None else before["seconds"])
+        for epoch in range(start, recipe.epochs):
+            if checkpoint is not None and time.monotonic() - kept > CHECKPOINT_SECONDS:
+                kept = time.monotonic()
+                state.save(checkpoint, epoch, kept - began)
             if recipe.shuffle:
                 order = torch.randperm(n, generator=order_stream, device=data.images.device)
             else:
                 order = torch.arange(n, device=data.images.device)
-            for index in order.split(batch):
+            for step, index in enumerate(order.split(batch), start=epoch * per_epoch):
                 images, labels = data.batch(index, device)
-                images = apply_augmentation(
-                    images, sample_augmentation(recipe.augmentation, images.shape, augment_stream)
-                )
+                mirrored = None if first is None else first[index.to(device)] ^ bool(epoch % 2)
+                drawn = sample_augmentation(recipe.augmentation, images.shape, augment_stream, mirrored=mirrored)
+                images = apply_augmentation(images, drawn).contiguous(memory_format=layout)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(recipe, step, total)
                 optimizer.zero_grad(set_to_none=True)
                 loss = torch.zeros((), device=device)
-                parts = even_parts(len(images), per_pass or len(images))
+                parts: int | list[int] = at_once if compiled else even_parts(len(images), at_once)
                 for some, answers in zip(images.split(parts), labels.split(parts), strict=True):
-                    with lowered(precision, device):
-                        logits = net(some).float()
-                    part = functional.cross_entropy(
-                        logits, answers, label_smoothing=recipe.label_smoothing, reduction="sum"
-                    )
-                    part = part / len(images)
+                    part = loss_of(net, some, answers, recipe.label_smoothing, precision) / len(images)
                     part.backward()
                     loss += part.detach()
                 optimizer.step()
-                step += 1
                 if on_update is not None:
-                    on_update(step, total)
+                    on_update(step + 1, total)
     return loss
 
 
@@ -206,6 +323,7 @@ def train_candidate(
     seed: int,
     device: torch.device,
     precision: str = "float32",
+    checkpoint: Path | None = None,
     on_update: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Builds, trains and measures one net with one seed; what goes wrong comes back as ``Fit.failure``.
@@ -216,8 +334,10 @@ def train_candidate(
 
     Args:
         precision: as in :func:`fit`.
+        checkpoint: as in :func:`fit`; ``Fit.seconds`` count what came before it, too.
     """
-    start = time.perf_counter()
+    before = read_checkpoint(checkpoint)
+    start = time.perf_counter() - (0.0 if before is None else before["seconds"])
     shape = train.images.shape[1], train.images.shape[2], train.images.shape[3]
 
     def failed(reason: str) -> Fit:
@@ -226,6 +346,7 @@ def train_candidate(
     def measured() -> Fit:
         net = seeded(build, derive_seed(seed, "init")).to(device)
         per_pass = images_per_pass(net, shape, device) if fewer is None else fewer
+        num_images = recipe.epochs * len(train.images)
         last = fit(
             net,
             train,
@@ -234,6 +355,8 @@ def train_candidate(
             device=device,
             per_pass=per_pass,
             precision=precision,
+            compiled=compiles(net, shape, num_images, device),
+            checkpoint=checkpoint,
             on_update=on_update,
         )
         if not math.isfinite(last.item()):

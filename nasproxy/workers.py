@@ -30,6 +30,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from nasproxy.config import config_hash
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import NO_IMAGES, Evaluation, Task
 from nasproxy.spaces import Params
@@ -69,6 +70,10 @@ class Job:
         """Candidate, score, setting: what nobody else should train."""
         return self.candidate, self.task.score, self.task.setting
 
+    def checkpoint(self, folder: Path | None, seed: int) -> Path | None:
+        """Where in ``folder`` a long training with ``seed`` is kept while it runs."""
+        return None if folder is None else folder / f"{config_hash(self.key, seed)[:32]}.pt"
+
     def evaluation(self, seed: int, fit: Fit) -> Evaluation:
         candidate, score, setting = self.key
         return Evaluation(candidate, self.params, score, setting, seed, fit.value, fit.loss, fit.seconds, fit.failure)
@@ -95,7 +100,7 @@ class _Trainer:
             self._placed[id(images)] = images, images.on(self.device)  # the first is kept: its id must not be reused
         return self._placed[id(images)][1]
 
-    def train(self, job: Job, seed: int, beat: Callable[[], None]) -> Fit:
+    def train(self, job: Job, seed: int, beat: Callable[[], None], keep: Path | None) -> Fit:
         task = job.task
         return task.run(
             partial(job.builder.build, job.params, task.input_shape, task.num_classes),
@@ -104,11 +109,19 @@ class _Trainer:
             seed=seed,
             device=self.device,
             beat=beat,
+            checkpoint=job.checkpoint(keep, seed),
         )
 
 
 class Crew(Protocol):
-    """Takes jobs while it is ``free``, and gives their results back."""
+    """Takes jobs while it is ``free``, and gives their results back.
+
+    ``keep`` is the folder of checkpoints of long trainings, which whoever has a result on record may remove; None: a
+    training that is interrupted begins again.
+    """
+
+    @property
+    def keep(self) -> Path | None: ...
 
     @property
     def size(self) -> int:
@@ -130,7 +143,8 @@ class Inline:
 
     size = 1
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, keep: Path | None = None) -> None:
+        self.keep = keep
         self._trainer = _Trainer(device)
         self._job: Job | None = None
 
@@ -148,19 +162,21 @@ class Inline:
             time.sleep(timeout)
             return []
         seed, *rest = job.seeds
-        fit = self._trainer.train(job, seed, beat)
+        fit = self._trainer.train(job, seed, beat, self.keep)
         self._job = replace(job, seeds=tuple(rest)) if rest else None
         return [Result(job, job.evaluation(seed, fit), finished=not rest)]
 
 
 @contextlib.contextmanager
-def hire(size: int | None, device: torch.device, *, tell: Callable[[str], None] | None = None) -> Iterator[Crew]:
+def hire(
+    size: int | None, device: torch.device, *, keep: Path | None = None, tell: Callable[[str], None] | None = None
+) -> Iterator[Crew]:
     """A crew of ``size`` on ``device``, ended afterwards; of one: in this process. None: :func:`default_size`."""
     size = size or default_size(device)
     if size == 1:
-        yield Inline(device)
+        yield Inline(device, keep=keep)
     else:
-        with Processes(size, device, threads=max(1, torch.get_num_threads() // size), tell=tell) as crew:
+        with Processes(size, device, threads=max(1, torch.get_num_threads() // size), keep=keep, tell=tell) as crew:
             yield crew
 
 
@@ -217,9 +233,11 @@ class Processes:
         *,
         threads: int = 1,
         hang_seconds: float = HANG_SECONDS,
+        keep: Path | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.size = size
+        self.keep = keep
         self.device = device
         self.threads = threads
         self.hang_seconds = hang_seconds
@@ -319,6 +337,7 @@ class Processes:
                 "candidate": job.candidate,
                 "params": job.params,
                 "seeds": job.seeds,
+                "keep": None if self.keep is None else str(self.keep),
             }
         )
 
@@ -428,8 +447,9 @@ def _work(device: torch.device, threads: int) -> None:
                     loaded[path] = torch.load(path, mmap=True, weights_only=False)
             task = replace(loaded[message["task"]], held_out=loaded[message["held_out"]])
             job = Job(task, loaded[message["builder"]], message["candidate"], message["params"], ())
+            keep = None if message["keep"] is None else Path(message["keep"])
             for seed in message["seeds"]:
-                say({"seed": seed, **asdict(trainer.train(job, seed, beat))})
+                say({"seed": seed, **asdict(trainer.train(job, seed, beat, keep))})
     except BrokenPipeError:
         os._exit(0)  # the coordinator is gone
     except Exception:  # noqa: BLE001  # told to the coordinator, who raises it

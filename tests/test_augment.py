@@ -5,10 +5,17 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from nasproxy.augment import DsaParams, ShiftParams, apply_augmentation, sample_augmentation, sample_siamese
+from nasproxy.augment import (
+    SHIFTS,
+    DsaParams,
+    ShiftParams,
+    apply_augmentation,
+    mirrored_first,
+    sample_augmentation,
+    sample_siamese,
+)
 from nasproxy.config import AUGMENTATIONS
 
-SHIFTS = ("shift", "flip_shift")
 DSA = {"dsa": 6, "dsa_no_flip": 5}
 HEIGHT, WIDTH = 6, 9  # neither square nor even, so that mixed-up axes and half pixels show
 STILL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -59,12 +66,40 @@ def test_shifts_stay_in_range(policy):
     params = sample_augmentation(policy, images_of(500).shape, stream(5))
     assert set(params.dy.tolist()) == {-1, 0, 1}
     assert set(params.dx.tolist()) == {-2, -1, 0, 1, 2}
-    assert (params.flip is not None) == (policy == "flip_shift")
+    assert (params.flip is not None) == policy.startswith(("flip", "alternate"))
+    assert (params.box is not None) == policy.endswith("cutout")
     if params.flip is not None:
         assert 200 < params.flip.sum() < 300
 
 
-@pytest.mark.parametrize("policy", SHIFTS)
+def test_an_alternating_policy_shows_both_views_in_two_epochs():
+    images = images_of(64)
+    first = mirrored_first(64, stream())
+    assert 16 < first.sum() < 48
+    for mirrored in (first, ~first):
+        params = sample_augmentation("alternate_shift", images.shape, stream(1), mirrored=mirrored)
+        assert params.flip is mirrored
+    without_epochs = sample_augmentation("alternate_shift", images.shape, stream(1))
+    assert 16 < without_epochs.flip.sum() < 48
+
+
+def test_cutout_after_a_shift_equals_the_loop():
+    """Boxes of half the side, around any pixel: zeros, and nothing else is touched."""
+    images = images_of(300)
+    params = sample_augmentation("shift_cutout", images.shape, stream(3))
+    result = apply_augmentation(images, params)
+    assert (params.box[:, 1] - params.box[:, 0]).unique().tolist() == [4]
+    assert (params.box[:, 3] - params.box[:, 2]).unique().tolist() == [8]
+    assert params.box[:, 0].unique().tolist() == list(range(-2, 7))
+    assert params.box[:, 2].unique().tolist() == list(range(-4, 13))
+    for i in range(len(images)):
+        expected = shifted_by_loop(images[i], int(params.dy[i]), int(params.dx[i]))
+        top, bottom, left, right = params.box[i].tolist()
+        expected[:, max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 0
+        assert torch.equal(result[i], expected)
+
+
+@pytest.mark.parametrize("policy", ["shift", "flip_shift"])
 def test_shifts_keep_their_stream(policy):
     """Stored accuracies were trained with these draws."""
     params = sample_augmentation(policy, (5, 3, 8, 16), stream(5))
@@ -315,7 +350,7 @@ def test_nothing_is_read_back(policy):
 
 def test_an_unknown_policy_is_named():
     for sample, shape in ((sample_augmentation, ((2, 3, 8, 8),)), (sample_siamese, (2, (3, 8, 8)))):
-        with pytest.raises(ValueError, match=r"none, shift, flip_shift, dsa, dsa_no_flip, but got 'das'"):
+        with pytest.raises(ValueError, match=f"{', '.join(AUGMENTATIONS)}, but got 'das'"):
             sample("das", *shape, stream())
 
 

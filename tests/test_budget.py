@@ -118,7 +118,7 @@ def test_timings_are_of_the_right_order(parts):
     from nasproxy.train import fit
 
     space, inspection, dataset, task = parts
-    predicted = budget._seconds_per_image(space, inspection, dataset, 6, CPU)
+    predicted = budget._seconds_per_image(space, inspection, dataset, 6, CPU, "float32")
     elapsed = []
     for candidate in inspection.valid[::40]:
         net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, 3), 0)

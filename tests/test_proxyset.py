@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 from toy import toy_proxy
 
+from nasproxy.atomic import write_atomically
 from nasproxy.errors import NasproxyError
-from nasproxy.proxyset import load_proxy, newest_proxy, save_proxy, write_atomically
+from nasproxy.proxyset import load_proxy, newest_proxy, save_proxy
 
 
 def test_round_trip(tmp_path):

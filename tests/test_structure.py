@@ -14,7 +14,7 @@ PACKAGE = ROOT / "nasproxy"
 
 # From the bottom up; a module may import from rows above its own, and packages are one room.
 LAYERS = [
-    {"errors", "pooling", "peers"},
+    {"atomic", "errors", "pooling", "peers"},
     {"config", "randomness", "matching", "augment", "correlation", "progress", "chunks", "formation"},
     {"networks", "devices", "datasets", "figures", "plots"},
     {"train", "proxyset", "spaces"},

@@ -245,3 +245,76 @@ def test_out_of_memory_starts_again_with_fewer_images(monkeypatch):
 def test_a_net_with_dropout_treats_images_one_by_one():
     net = seeded(partial(convnet, (1, 8, 8), 3, width=4, depth=1, dropout=0.5), 0)
     assert not couples_images(net, (1, 8, 8))
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def dropout_net():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3)
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("augmentation", ["flip_shift", "alternate_shift_cutout"])
+def test_an_interrupted_training_goes_on_to_the_same_weights(augmentation, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    recipe = Recipe(lr=0.05, epochs=6, batch_size=32, schedule="one_cycle", nesterov=True, augmentation=augmentation)
+    checkpoint, seen = tmp_path / "training.pt", []
+
+    def fitted(*, at_most, checkpoint):
+        net = seeded(dropout_net, 0)
+
+        def look(done, total):
+            seen.append(done)
+            if done >= at_most * total:
+                raise Killed
+
+        fit(net, data_of(), recipe, seed=3, device=CPU, checkpoint=checkpoint, on_update=look)
+        return net.state_dict()
+
+    whole = fitted(at_most=2, checkpoint=None)
+    num_updates_done = len(seen)
+    seen.clear()
+    for share in (0.3, 0.65):
+        with pytest.raises(Killed):
+            fitted(at_most=share, checkpoint=checkpoint)
+    resumed = fitted(at_most=2, checkpoint=checkpoint)
+    per_epoch = num_updates_done // 6
+    assert seen.count(1) == 1, "it did not begin again"
+    assert len(seen) <= num_updates_done + 2 * per_epoch, "each time at most an epoch is lost"
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_seconds_count_what_came_before_and_an_unreadable_checkpoint_is_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    recipe = Recipe(lr=0.05, epochs=3, batch_size=32)
+    checkpoint = tmp_path / "training.pt"
+    checkpoint.write_bytes(b"half of a check")
+    settings = {"seed": 0, "device": CPU, "checkpoint": checkpoint}
+    first = train_candidate(small_net, data_of(), data_of("val"), recipe, **settings)
+    kept = torch.load(checkpoint, weights_only=True)
+    assert kept["epoch"] == 2
+    torch.save(kept | {"seconds": 1000.0}, checkpoint)
+    second = train_candidate(small_net, data_of(), data_of("val"), recipe, **settings)
+    assert first.seconds < 1000 < second.seconds
+    assert (first.value, first.loss) == (second.value, second.loss)
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    (tmp_path / "file").write_text("")
+    found = train_candidate(
+        small_net,
+        data_of(),
+        data_of("val"),
+        Recipe(lr=0.05, epochs=3, batch_size=32),
+        seed=0,
+        device=CPU,
+        checkpoint=tmp_path / "file" / "training.pt",
+    )
+    assert found.failure is None

@@ -4,13 +4,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from toy import toy_dataset, toy_proxy
 
+from nasproxy import train as train_module
 from nasproxy import workers
+from nasproxy.coordinator import Coordinator
+from nasproxy.ledger import Ledger
 from nasproxy.scores import proxy_task
 from nasproxy.spaces import load_space
 from nasproxy.workers import Inline, Job, Processes, default_size, hire
@@ -198,3 +202,34 @@ def test_as_many_workers_as_threads_and_memory(monkeypatch):
     monkeypatch.setattr(workers.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 2**19, "SC_PAGE_SIZE": 4096}[name])
     assert default_size(CPU) == 2
     assert default_size(torch.device("cuda")) == 1
+
+
+@pytest.mark.slow
+def test_a_long_training_goes_on_in_another_process(space, task, tmp_path, monkeypatch):
+    """Ended in this process, finished by a worker, forgotten when it is on record."""
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
+    keep, ledger = tmp_path / "checkpoints", Ledger(tmp_path / "ledger.sqlite")
+    one = job(space, replace(task, recipe=replace(task.recipe, epochs=9)), "well")
+    whole = train(Inline(CPU), [one])["well", 4][0]
+    updates = 0
+
+    def end_in_the_middle():
+        nonlocal updates
+        updates += 1
+        if updates == 5:
+            raise KeyboardInterrupt
+
+    crew = Inline(CPU, keep=keep)
+    crew.submit(one)
+    with pytest.raises(KeyboardInterrupt):
+        crew.results(1.0, end_in_the_middle)
+    (path,) = keep.iterdir()
+    kept = torch.load(path, weights_only=True)
+    assert 0 < kept["epoch"] < 9
+    torch.save(kept | {"seconds": 1000.0}, path)
+    with Processes(2, CPU, keep=keep) as crew:
+        ((row,),) = Coordinator(crew, ledger).finish([one])
+    ledger.close()
+    assert row.seconds > 1000
+    assert (row.value, row.loss) == (whole.value, whole.loss)
+    assert not list(keep.iterdir())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nasproxy import peers
+from nasproxy.atomic import write_atomically
 from nasproxy.budget import duration, plan_build
 from nasproxy.commands.shared import Source, load_data, say, say_plan
 from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
@@ -20,7 +21,7 @@ from nasproxy.devices import DeviceChoice, choose_device
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.figures import image_grid_png
 from nasproxy.progress import progress_bar
-from nasproxy.proxyset import SUFFIX, load_proxy, save_proxy, write_atomically
+from nasproxy.proxyset import SUFFIX, load_proxy, save_proxy
 from nasproxy.spaces import load_space
 
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from nasproxy.atomic import write_atomically
 from nasproxy.commands.shared import device_named, load_data, say, say_workers, source_of
 from nasproxy.condense import recipe_named
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import CROSS, Comparison, Interval, NetSpec, evaluate_proxy, own_net, parse_net
 from nasproxy.ledger import Ledger
 from nasproxy.progress import progress_bar
-from nasproxy.proxyset import load_proxy, write_atomically
+from nasproxy.proxyset import load_proxy
 from nasproxy.runs import LEDGER_FILE
 from nasproxy.workers import hire
 

@@ -8,13 +8,14 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from nasproxy.atomic import write_atomically
 from nasproxy.commands.shared import Source, device_named, load_data, say
 from nasproxy.devices import DeviceChoice
 from nasproxy.errors import NasproxyError
 from nasproxy.export import candidate_source
 from nasproxy.networks import seeded
 from nasproxy.progress import progress_bar
-from nasproxy.proxyset import load_proxy, write_atomically
+from nasproxy.proxyset import load_proxy
 from nasproxy.randomness import derive_seed
 from nasproxy.report import read_report
 from nasproxy.runs import LEDGER_FILE, PROXY_FILE, RunSettings, load_settings

@@ -15,7 +15,7 @@ from nasproxy.commands.shared import Source, device_named, load_data, say, say_p
 from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
 from nasproxy.correlation import candidates_for
 from nasproxy.datasets import Dataset
-from nasproxy.devices import DeviceChoice
+from nasproxy.devices import DeviceChoice, training_precision
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask
 from nasproxy.ledger import Ledger, database_url, hidden
@@ -25,6 +25,7 @@ from nasproxy.progress import progress_bar
 from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
 from nasproxy.report import CorrelationReport, read_report, save_report, signed, three_lines, verdict
 from nasproxy.runs import (
+    CHECKPOINTS,
     LEDGER_FILE,
     PROXY_FILE,
     REPORT_FILE,
@@ -147,6 +148,9 @@ def search(
         validate_config = ValidateConfig(**(known.validate | validate_overrides))
         say("resume", "with the settings the run was started with, but for those given now")
     else:
+        # Hosts that share a database may differ in what they have, and their full accuracies must not.
+        precision = training_precision(prepared.choice.device) if storage is None else ValidateConfig.precision
+        validate_overrides = {"precision": precision} | validate_overrides
         plan = plan_search(
             prepared.space,
             prepared.inspection,
@@ -212,7 +216,8 @@ def _at_work(run: Path, storage: str | None, workers: int, choice: DeviceChoice)
             stack.enter_context(run_lock(run))
         ledger = Ledger(run / LEDGER_FILE if storage is None else storage, tell=partial(say, "storage"))
         stack.callback(ledger.close)
-        crew = stack.enter_context(hire(workers, choice.device, tell=partial(say, "worker")))
+        keep = run / CHECKPOINTS
+        crew = stack.enter_context(hire(workers, choice.device, keep=keep, tell=partial(say, "worker")))
         say_workers(crew)
         yield ledger, crew
 
@@ -332,6 +337,7 @@ def _commands(
         words += ["--full-epochs", validate_config.epochs, "--full-seeds", validate_config.seeds]
         if validate_config.images is not None:
             words += ["--full-images", validate_config.images]
+        words += ["--full-precision", validate_config.precision]
     return [shlex.join(map(str, build_words)), shlex.join(map(str, words))]
 
 
