@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from nasproxy.correlation import Difference, Estimate, Part, RankAgreement
+from nasproxy.atomic import write_atomically
+from nasproxy.correlation import Bias, Difference, Effect, Estimate, Part, RankAgreement
 from nasproxy.errors import NasproxyError
-from nasproxy.proxyset import write_atomically
 
 DATA_FILE = "report.json"
 MAX_ROWS = 40  # of failures and of candidates in a table; what is left out is counted
@@ -26,7 +26,8 @@ class CandidateRow:
     """One candidate of the validation: its parameters, its mean full accuracy ``truth``, its scores by name.
 
     ``group``: "sample" was drawn uniformly from the space and makes the global numbers; "top" are the search's best.
-    Accuracies are fractions; None where a training failed or was not done.
+    Accuracies are fractions; None where a training failed or was not done. ``stds`` are those of the scores over seeds,
+    ``curve`` is the mean accuracy after some of the epochs of full training.
     """
 
     id: str
@@ -37,6 +38,8 @@ class CandidateRow:
     truth_seeds: int
     scores: dict[str, float | None]
     ranking: dict[str, float]  # what the correlations rank by: accuracies with the loss breaking ties, or counts
+    stds: dict[str, float] = field(default_factory=dict)
+    curve: tuple[tuple[int, float], ...] = ()
 
     @property
     def label(self) -> str:
@@ -48,7 +51,9 @@ class ScoreSummary:
     """One row of the table of scores; ``agreement`` is on the uniform sample.
 
     ``parts`` say where it comes from, ``reliability`` how far the score agrees with itself over seeds, ``corrected``
-    what its ρ would be without the noise of seeds in score and truth.
+    what its ρ would be without the noise of seeds in score and truth, ``effects`` what it thinks of the space's
+    parameters, ``biases`` where it misjudges them. ``trained``: it is an accuracy. Costs are means over the sample,
+    FLOPs with two per multiply-add; None where nobody knows.
     """
 
     name: str
@@ -60,6 +65,11 @@ class ScoreSummary:
     parts: tuple[Part, ...] = ()
     reliability: Estimate | None = None
     corrected: Estimate | None = None
+    effects: tuple[Effect, ...] = ()
+    biases: tuple[Bias, ...] = ()
+    trained: bool = False
+    flops_per_candidate: float | None = None
+    joules_per_candidate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,27 @@ class Failure:
 
 @dataclass(frozen=True)
 class Cost:
-    """What was paid for what."""
+    """What was paid for what; FLOPs with two per multiply-add, None where nobody counted them."""
 
     what: str
     seconds: float | None
     images: int | None
     note: str
+    flops: float | None = None
+    joules: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochAgreement:
+    """After ``epoch`` epochs of full training: how the proxy agrees with accuracies so far, and these with the last.
+
+    The learning rate is that of the whole schedule, so that an accuracy on the way is lower than that of a training
+    which ends there.
+    """
+
+    epoch: int
+    proxy: Estimate
+    final: Estimate
 
 
 @dataclass(frozen=True)
@@ -98,10 +123,11 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """Images of one class, side by side, as a PNG in base64."""
+    """Images of one class, side by side, as a PNG in base64; ``nearest`` the training image nearest to each."""
 
     name: str
     png: str
+    nearest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +163,8 @@ class CorrelationReport:
     ceiling: Estimate | None = None  # how far full training agrees with itself over seeds
     sample_seconds: float | None = None  # of everything, by candidate of the sample
     full_seconds: float | None = None  # of full training alone
+    effects: tuple[Effect, ...] = ()  # of the space's parameters on full accuracy
+    epochs: tuple[EpochAgreement, ...] = ()
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)

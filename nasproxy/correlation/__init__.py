@@ -1,7 +1,8 @@
 """Rank statistics of a score against the truth, with intervals. Imports nothing of ours but errors.
 
 ranks.py: the statistics · bootstrap.py: intervals, and what is undefined · agreement.py: a score's agreement with the
-truth, where it comes from, how it differs from another's, and how reliable both are.
+truth, where it comes from, how it differs from another's, and how reliable both are · parameters.py: what the space's
+parameters say of a ranking, and where a score misjudges them.
 """
 
 from nasproxy.correlation.agreement import (
@@ -20,16 +21,22 @@ from nasproxy.correlation.agreement import (
     within,
 )
 from nasproxy.correlation.bootstrap import Estimate, holm
+from nasproxy.correlation.parameters import Bias, Effect, biases, effects, grouped, rank_residuals
 from nasproxy.correlation.ranks import kendall, lexicographic_ranks, recall_at_k, regret, spearman
 
 __all__ = [
+    "Bias",
     "Difference",
+    "Effect",
     "Estimate",
     "Part",
     "RankAgreement",
+    "biases",
     "candidates_for",
     "corrected",
     "differences",
+    "effects",
+    "grouped",
     "holm",
     "interval_width",
     "kendall",
@@ -38,6 +45,7 @@ __all__ = [
     "parts",
     "rank_agreement",
     "rank_correlation",
+    "rank_residuals",
     "recall_at_k",
     "regret",
     "reliability",
