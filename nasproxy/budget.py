@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from nasproxy.baselines import spending_of
+from nasproxy.condense import SELECTIONS
 from nasproxy.condense.estimate import estimate
 from nasproxy.config import (
     BUDGETS,
@@ -28,7 +30,8 @@ from nasproxy.errors import unknown
 from nasproxy.evaluations import TrainingTask
 from nasproxy.networks import seeded
 from nasproxy.objective import parse_rungs, parse_terms
-from nasproxy.scores import score_names
+from nasproxy.proxyset import ProxySet
+from nasproxy.scores import SCORES, score_names
 from nasproxy.spaces import SearchSpace, SpaceInspection
 from nasproxy.train import TrainingImages, fit
 from nasproxy.zero_cost import MINIBATCH, ZERO_COST
@@ -128,9 +131,9 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
     ``overrides`` are settings of :class:`CondenseConfig` that the person gave; they hold in every budget. When even
     "quick" is too slow here and the number of nets was left open, fewer nets are used.
     """
-    if overrides.get("method") == "random":
-        config = condense_config(**overrides)
-        return BuildPlan(config, "none", 0.0, "real images are drawn, not learned", "")
+    if overrides.get("method") in SELECTIONS:
+        config = condense_config(**({"width": BUDGETS[ORDER[-1]].width} | overrides))
+        return BuildPlan(config, "none", 0.0, "real images are chosen, not learned", "")
     limit = time_limit(device)
     slower = ""
     for name in _names(budget):
@@ -203,11 +206,13 @@ def plan_search(
     validation: bool,
     truth: bool,
     device: torch.device,
+    proxy: ProxySet | None = None,
 ) -> SearchPlan:
     """The largest budget whose search (and validation, unless switched off) fits the time limit, or the one asked for.
 
     Seconds are predicted from timed training steps of five candidates across the space's range of FLOPs. When even
-    "quick" is too slow here, what the person left open is cut, down to ``SMALLEST``.
+    "quick" is too slow here, what the person left open is cut, down to ``SMALLEST``. ``proxy`` says what rivals at
+    equal total cost may spend.
     """
     limit = time_limit(device)
     small = _seconds_per_image(space, inspection, dataset, len(task.train.images), device, task.precision)
@@ -223,7 +228,14 @@ def plan_search(
         return search.seeds * (epochs * share * num_images * small + evaluation)
 
     def score_seconds(search: SearchConfig, name: str) -> float:
-        return search.seeds * ZERO_COST_STEPS * MINIBATCH * small if name in ZERO_COST else proxy_seconds(search)
+        if name in ZERO_COST:
+            return search.seeds * ZERO_COST_STEPS * MINIBATCH * small
+        times = 1.0
+        if SCORES[name].total and proxy is not None:
+            own = replace(task, recipe=replace(task.recipe, epochs=search.epochs or task.recipe.epochs))
+            spending = spending_of(proxy, dataset, own, inspection, search)
+            times = 1.0 if spending is None else spending.times()
+        return times * proxy_seconds(search)
 
     def candidate_seconds(search: SearchConfig) -> float:
         """Of the search's objective, on average over candidates that rungs end and others."""

@@ -253,6 +253,10 @@ FullPrecision = Annotated[
         "[default: bfloat16 where the device has it; with --storage float32]"
     ),
 ]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(help="Another proxy file of the same data, validated on the same candidates; may be repeated."),
+]
 Scores = Annotated[
     str | None,
     typer.Option(
@@ -325,6 +329,7 @@ def search_command(
     full_precision: FullPrecision = None,
     full_seeds: FullSeeds = None,
     scores: Scores = None,
+    beside: Beside = None,
     truth: TruthOption = None,
     out: Annotated[
         Path | None, typer.Option(help=f"Run folder. [default: one in {RUN_FOLDER}/ named after space and proxy]")
@@ -382,6 +387,7 @@ def search_command(
             workers=workers,
             storage=storage,
             forked=fork,
+            beside=beside or [],
             track=track,
             lines=lines,
         )
@@ -397,6 +403,7 @@ def validate_command(
     full_precision: FullPrecision = None,
     full_seeds: FullSeeds = None,
     scores: Scores = None,
+    beside: Beside = None,
     truth: TruthOption = None,
     dataset: DatasetOption = None,
     data_dir: DataDir = None,
@@ -435,6 +442,7 @@ def validate_command(
         device=device,
         workers=workers,
         storage=storage,
+        beside=beside or [],
     )
 
 

@@ -63,7 +63,8 @@ class Recipe:
 
     ``schedule``: ``step`` divides ``lr`` by ten halfway, as [DC] does; ``one_cycle`` rises linearly over the first
     30 % of the steps and falls along a cosine to zero. ``augmentation``: per image and step, ``shift`` moves by up to
-    an eighth of the side, ``flip_shift`` also mirrors half of the images; ``dsa`` draws one of colour, crop, cutout,
+    an eighth of the side, ``flip_shift`` also mirrors half of the images, ``alternate_shift`` each image in every other
+    epoch, and ``…_cutout`` hides a box; ``dsa`` draws one of colour, crop, cutout,
     scale, rotate and flip per step, as [DSA] does, and ``dsa_no_flip`` one of the first five. ``shuffle=False`` is only
     for methods that store an order. Batches larger than the set are the whole set.
     """
@@ -103,8 +104,18 @@ RECIPES: dict[str, Recipe] = {
     "one_cycle": Recipe(lr=0.05, epochs=300, nesterov=True, schedule="one_cycle", augmentation="flip_shift"),
 }
 
-# Full-data training of a candidate: the same for every candidate, whatever its shape.
-FULL_RECIPE = Recipe(lr=0.05, epochs=10, batch_size=128, nesterov=True, schedule="one_cycle", augmentation="flip_shift")
+# Full-data training of a candidate: the same for every candidate, whatever its shape. Larger batches lose points where
+# epochs are few (benchmarks/LOG.md).
+FULL_RECIPE = Recipe(
+    lr=0.05,
+    epochs=10,
+    batch_size=128,
+    nesterov=True,
+    schedule="one_cycle",
+    augmentation="alternate_shift",
+    label_smoothing=0.1,
+)
+CUTOUT_FROM_EPOCHS = 30  # fewer are too short to over-fit, and cutout then only slows the training down
 
 
 # --------------------------------------------------------------------------------------------------------- condensing

@@ -27,7 +27,8 @@ class Evaluation:
 
     ``score`` is a name in ``SCORES``, or "full" or "test" for the full accuracy; ``setting`` is a digest of the images,
     the recipe and the held-out split. ``value`` is the held-out accuracy, a fraction, of a trained score, whose
-    held-out cross-entropy is ``loss``; with a ``failure`` it is None.
+    held-out cross-entropy is ``loss``; with a ``failure`` it is None. ``curve`` and ``joules`` as in
+    :class:`~nasproxy.train.Fit`.
     """
 
     candidate: str
@@ -39,6 +40,8 @@ class Evaluation:
     loss: float | None
     seconds: float
     failure: str | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    joules: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class TrainingTask:
     """Train on ``train`` by ``recipe``, measure on ``held_out``: a trained score, or the full accuracy.
 
     Its images lie in main memory; whoever trains moves them. With ``precision`` "bfloat16" the net's products are taken
-    in it, weights and updates stay float32.
+    in it, weights and updates stay float32. ``watched`` trainings are also measured on the way. ``made_in``: seconds
+    that making its images took, once.
     """
 
     score: str
@@ -57,6 +61,8 @@ class TrainingTask:
     num_classes: int
     setting: str
     precision: str = "float32"
+    watched: bool = False
+    made_in: float = 0.0
 
     @property
     def alone(self) -> bool:
@@ -93,6 +99,7 @@ class TrainingTask:
             device=device,
             precision=self.precision,
             checkpoint=checkpoint,
+            watched=self.watched,
             on_update=lambda *_: beat(),
         )
 
@@ -153,7 +160,10 @@ def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "f
 
 @dataclass(frozen=True)
 class MeanScore:
-    """Mean over seeds: ``value`` with standard deviation ``std``, ``loss``, total ``seconds``; or a ``failure``."""
+    """Mean over seeds: ``value`` with standard deviation ``std``, ``loss``, total ``seconds``; or a ``failure``.
+
+    ``curve`` is the mean one, ``joules`` the sum, where every seed has them.
+    """
 
     value: float | None
     std: float | None
@@ -161,6 +171,8 @@ class MeanScore:
     seconds: float
     num_seeds: int
     failure: str | None
+    curve: tuple[tuple[int, float], ...] = ()
+    joules: float | None = None
 
 
 def mean_score(evaluations: list[Evaluation]) -> MeanScore:
@@ -179,4 +191,11 @@ def mean_score(evaluations: list[Evaluation]) -> MeanScore:
     losses = [evaluation.loss for evaluation in evaluations if evaluation.loss is not None]
     mean = sum(values) / n
     std = (sum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5 if n > 1 else None
-    return MeanScore(mean, std, sum(losses) / n, seconds, n, None)
+    epochs = {tuple(epoch for epoch, _ in evaluation.curve) for evaluation in evaluations}
+    curve: tuple[tuple[int, float], ...] = ()
+    if len(epochs) == 1:
+        by_epoch = zip(*(evaluation.curve for evaluation in evaluations), strict=True)
+        curve = tuple((points[0][0], sum(value for _, value in points) / n) for points in by_epoch)
+    energies = [evaluation.joules for evaluation in evaluations if evaluation.joules is not None]
+    joules = sum(energies) if len(energies) == n else None
+    return MeanScore(mean, std, sum(losses) / n, seconds, n, None, curve, joules)

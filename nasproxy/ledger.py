@@ -39,6 +39,8 @@ _EVALUATIONS = sql.Table(
     sql.Column("loss", sql.Double),
     sql.Column("seconds", sql.Double),
     sql.Column("failure", sql.Text),
+    sql.Column("curve", sql.Text),  # accuracies by epoch as JSON; empty where it was not watched
+    sql.Column("joules", sql.Double),
 )
 _CLAIMS = sql.Table(
     "claims",
@@ -108,6 +110,7 @@ class Ledger:
         try:
             with self.exclusive("schema"):
                 _TABLES.create_all(self._engine)
+                self._add_columns()
         except DatabaseError as error:
             self._engine.dispose()
             reason = str(error.orig).strip().splitlines()[0]
@@ -120,6 +123,15 @@ class Ledger:
     def local(self) -> bool:
         """Whether it is a file with one writer."""
         return self.url.startswith("sqlite")
+
+    def _add_columns(self) -> None:
+        """Columns that a table of an earlier version lacks; its rows have nothing in them."""
+        known = {column["name"] for column in sql.inspect(self._engine).get_columns(_EVALUATIONS.name)}
+        with self._engine.begin() as connection:
+            for column in _EVALUATIONS.c:
+                if column.name not in known:
+                    kind = column.type.compile(self._engine.dialect)
+                    connection.execute(sql.text(f"ALTER TABLE {_EVALUATIONS.name} ADD COLUMN {column.name} {kind}"))
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Repeats ``action`` while the disk is full or the database is gone, so that nothing is lost by it."""
@@ -137,11 +149,15 @@ class Ledger:
                 return connection.execute(query).mappings().one_or_none()
 
         row = self.patiently(read)
-        return None if row is None else Evaluation(**{**row, "params": json.loads(row["params"])})
+        if row is None:
+            return None
+        curve = tuple((int(epoch), float(value)) for epoch, value in json.loads(row["curve"] or "[]"))
+        return Evaluation(**{**row, "params": json.loads(row["params"]), "curve": curve})
 
     def add(self, evaluation: Evaluation) -> None:
         """Stores ``evaluation`` durably. Of two with the same key the first is kept."""
-        values = asdict(evaluation) | {"params": json.dumps(evaluation.params)}
+        curve = json.dumps(evaluation.curve) if evaluation.curve else None
+        values = asdict(evaluation) | {"params": json.dumps(evaluation.params), "curve": curve}
 
         def write() -> None:
             try:

@@ -45,16 +45,21 @@ class RunSettings:
     commands: list[str]
     space_lines: list[str] = field(default_factory=list)  # the space for people, to say what was changed
     storage: str | None = None  # a database instead of files, without its password
+    beside: list[str] = field(default_factory=list)  # files in the run's folder: proxy sets that are validated, too
+
+
+def keep_copy(source: Path, copy: Path) -> None:
+    """Copies ``source`` to ``copy`` unless it is there; never a part of it."""
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        temporary = copy.with_suffix(".copying")
+        shutil.copyfile(source, temporary)
+        temporary.replace(copy)
 
 
 def save_settings(run: Path, settings: RunSettings, proxy: Path) -> None:
     """Writes ``run.json`` and, once, the run's copy of the proxy file."""
-    run.mkdir(parents=True, exist_ok=True)
-    copy = run / PROXY_FILE
-    if not copy.exists():
-        temporary = copy.with_suffix(".copying")
-        shutil.copyfile(proxy, temporary)
-        temporary.replace(copy)
+    keep_copy(proxy, run / PROXY_FILE)
     text = json.dumps({"format": FORMAT_VERSION} | settings.__dict__, indent=2, ensure_ascii=False)
     write_atomically(run / SETTINGS_FILE, text.encode())
 

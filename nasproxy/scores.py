@@ -8,21 +8,26 @@ what it says.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from nasproxy.condense.random_images import draw_per_class
-from nasproxy.config import FULL_RECIPE, Recipe, ValidateConfig, augmentation_for, config_hash
-from nasproxy.datasets import Dataset, LabeledImages, normalize
+from nasproxy.baselines import (
+    Making,
+    early_stop_task,
+    kmeans_subset_task,
+    random_subset_task,
+    real_images,
+)
+from nasproxy.config import CUTOUT_FROM_EPOCHS, FULL_RECIPE, Recipe, ValidateConfig, augmentation_for, config_hash
+from nasproxy.datasets import Dataset, LabeledImages
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import MeasuringTask, Task, TrainingTask, task_setting
 from nasproxy.proxyset import ProxySet
-from nasproxy.randomness import derive_seed, generator
-from nasproxy.train import TrainingImages, num_updates
+from nasproxy.randomness import generator
+from nasproxy.train import TrainingImages
 from nasproxy.zero_cost import MINIBATCH, ZERO_COST
 
 
@@ -48,18 +53,21 @@ def check_fit(proxy: ProxySet, dataset: Dataset) -> None:
         )
 
 
-def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
-    """A split of ``dataset`` to train or measure on: uint8, normalised batch by batch."""
-    return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
-
-
 def proxy_task(
-    proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
+    proxy: ProxySet,
+    dataset: Dataset,
+    recipe: Recipe | None = None,
+    *,
+    precision: str = "float32",
+    score: str = "proxy",
 ) -> TrainingTask:
-    """The score "proxy": train on the proxy set by its recipe (or by ``recipe``), measure on the validation split."""
+    """The score "proxy": train on the proxy set by its recipe (or by ``recipe``), measure on the validation split.
+
+    Another proxy set beside it is another ``score``.
+    """
     recipe = recipe or proxy.recipe
     return TrainingTask(
-        score="proxy",
+        score=score,
         label=f"Proxy set ({proxy.method.replace('_', ' ')}, {proxy.ipc} per class)",
         train=TrainingImages(*proxy.training_images(0)),
         held_out=real_images(dataset, dataset.val),
@@ -67,62 +75,7 @@ def proxy_task(
         num_classes=dataset.num_classes,
         setting=task_setting(proxy.content_id, recipe, f"val of {dataset.fingerprint}", precision),
         precision=precision,
-    )
-
-
-def random_subset_task(
-    proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
-) -> TrainingTask:
-    """The score "random_subset": as many random training images per class as the proxy has, same recipe.
-
-    The draw differs from that of a ``random`` proxy with the same seed.
-
-    Raises:
-        NasproxyError: when a class has fewer images than the proxy.
-    """
-    recipe = recipe or proxy.recipe
-    seed = derive_seed(int(proxy.provenance["config"]["seed"]), "random-subset baseline")
-    drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, seed)
-    return TrainingTask(
-        score="random_subset",
-        label=f"Random real images ({proxy.ipc} per class)",
-        train=TrainingImages(dataset.normalize(drawn.images), drawn.labels),
-        held_out=real_images(dataset, dataset.val),
-        recipe=recipe,
-        num_classes=dataset.num_classes,
-        setting=task_setting(
-            f"random {proxy.ipc} {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}", precision
-        ),
-        precision=precision,
-    )
-
-
-def early_stop_task(
-    proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
-) -> TrainingTask:
-    """The score "early_stop": as many updates of as many images as on the proxy, but on fresh training images.
-
-    The training cost is the proxy's, and so are recipe and batch; images repeat only when there are too few.
-    """
-    recipe = recipe or proxy.recipe
-    num_proxy = len(proxy.training_images(0)[0])
-    batch = min(recipe.batch_size, num_proxy)
-    wanted = num_updates(recipe, num_proxy) * batch
-    epochs = math.ceil(wanted / len(dataset.train))
-    seed = int(proxy.provenance["config"]["seed"])
-    index = torch.randperm(len(dataset.train), generator=generator(seed, "early-stop"))[: math.ceil(wanted / epochs)]
-    recipe = replace(recipe, batch_size=batch, epochs=epochs, shuffle=True)
-    return TrainingTask(
-        score="early_stop",
-        label=f"Full data, stopped after {num_updates(recipe, len(index)):,} updates",
-        train=real_images(dataset, LabeledImages(dataset.train.images[index], dataset.train.labels[index])),
-        held_out=real_images(dataset, dataset.val),
-        recipe=recipe,
-        num_classes=dataset.num_classes,
-        setting=task_setting(
-            f"first {len(index)} by {seed} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}", precision
-        ),
-        precision=precision,
+        made_in=float(proxy.record["seconds"]),
     )
 
 
@@ -142,8 +95,12 @@ def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTa
 
 
 def full_recipe(dataset: Dataset, epochs: int) -> Recipe:
-    """Full-data training, equal for every candidate; mirrored only where a mirrored image keeps its class."""
-    return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation_for(FULL_RECIPE.augmentation, dataset.flip))
+    """Full-data training, equal for every candidate; mirrored only where a mirrored image keeps its class.
+
+    Long trainings also cut boxes out of the images.
+    """
+    augmentation = FULL_RECIPE.augmentation + ("_cutout" if epochs >= CUTOUT_FROM_EPOCHS else "")
+    return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation_for(augmentation, dataset.flip))
 
 
 def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -> TrainingTask:
@@ -172,35 +129,51 @@ def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -
             f"{description} of {dataset.fingerprint}", recipe, f"{split} of {dataset.fingerprint}", config.precision
         ),
         precision=config.precision,
+        watched=split == "val",
     )
 
 
 @dataclass(frozen=True)
 class Score:
-    """What ``nasproxy list`` prints of a score, its cost included, and how it is made of a proxy set and its data."""
+    """What ``nasproxy list`` prints of a score, its cost included, and how it is made of a proxy set and its data.
+
+    ``total``: it spends what a whole search costs, which only a validation knows.
+    """
 
     description: str
-    make: Callable[[ProxySet, Dataset, Recipe | None, str], Task]
+    make: Callable[[ProxySet, Dataset, Making], Task]
+    total: bool = False
 
 
 def _zero_cost(name: str) -> Score:
-    return Score(
-        ZERO_COST[name].description, lambda proxy, dataset, recipe, precision: zero_cost_task(name, proxy, dataset)
-    )
+    return Score(ZERO_COST[name].description, lambda proxy, dataset, making: zero_cost_task(name, proxy, dataset))
 
 
 SCORES: dict[str, Score] = {
     "proxy": Score(
         "validation accuracy after training on the proxy set",
-        lambda proxy, dataset, recipe, precision: proxy_task(proxy, dataset, recipe, precision=precision),
+        lambda proxy, dataset, making: proxy_task(proxy, dataset, making.recipe, precision=making.precision),
     ),
     "random_subset": Score(
-        "the same on random real images, equally many per class: the baseline to beat",
-        lambda proxy, dataset, recipe, precision: random_subset_task(proxy, dataset, recipe, precision=precision),
+        "the same on random real images, equally many per class: the baseline to beat", random_subset_task
+    ),
+    "kmeans_subset": Score(
+        "the same on real images nearest to cluster centres of embeddings, equally many", kmeans_subset_task
     ),
     "early_stop": Score(
-        "the same after equally many updates on the full training data: the rival at equal cost",
-        lambda proxy, dataset, recipe, precision: early_stop_task(proxy, dataset, recipe, precision=precision),
+        "the same after equally many updates on the full training data: the rival at equal training cost",
+        early_stop_task,
+    ),
+    "random_total": Score(
+        "random_subset with so many more images that a search costs what it costs with making the proxy set",
+        partial(random_subset_task, total=True),
+        total=True,
+    ),
+    "kmeans_total": Score(
+        "kmeans_subset, equally at equal total cost", partial(kmeans_subset_task, total=True), total=True
+    ),
+    "early_stop_total": Score(
+        "early_stop, equally at equal total cost", partial(early_stop_task, total=True), total=True
     ),
     **{name: _zero_cost(name) for name in ZERO_COST},
 }
@@ -222,13 +195,27 @@ def score_names(text: str) -> tuple[str, ...]:
 
 
 def make_task(
-    name: str, proxy: ProxySet, dataset: Dataset, recipe: Recipe | None = None, *, precision: str = "float32"
+    name: str,
+    proxy: ProxySet,
+    dataset: Dataset,
+    recipe: Recipe | None = None,
+    *,
+    precision: str = "float32",
+    making: Making | None = None,
 ) -> Task:
     """The score called ``name``, for candidates trained by ``recipe`` (None: the proxy's own) where it trains them.
 
+    ``making`` says more, in place of ``recipe`` and ``precision``.
+
     Raises:
-        NasproxyError: for an unknown name, or when the data do not suffice for the score.
+        NasproxyError: for an unknown name, when the data do not suffice for the score, or for one at equal total cost
+            whose cost is not known.
     """
     if name not in SCORES:
         raise unknown("score", name, SCORES)
-    return SCORES[name].make(proxy, dataset, recipe, precision)
+    making = making or Making(recipe=recipe, precision=precision)
+    if SCORES[name].total and making.spending is None:
+        raise NasproxyError(
+            f"'{name}' spends what a whole search costs, which only its validation knows: name it in --scores."
+        )
+    return SCORES[name].make(proxy, dataset, making)

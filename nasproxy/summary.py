@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from nasproxy.baselines import Spending
+from nasproxy.condense.cost import FIRST_ORDER
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import (
     Difference,
     Estimate,
+    biases,
     corrected,
     differences,
+    effects,
+    grouped,
     lexicographic_ranks,
     parts,
     rank_agreement,
+    rank_correlation,
     reliability,
 )
 from nasproxy.datasets import Dataset, denormalize
@@ -25,7 +33,7 @@ from nasproxy.evaluations import MeanScore, Task, TrainingTask
 from nasproxy.figures import class_strips
 from nasproxy.objective import combined
 from nasproxy.proxyset import ProxySet
-from nasproxy.report import CandidateRow, ClassPicture, Cost, Failure, FrontPoint, ScoreSummary
+from nasproxy.report import CandidateRow, ClassPicture, Cost, EpochAgreement, Failure, FrontPoint, ScoreSummary
 from nasproxy.search import SearchResult
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
 from nasproxy.train import num_updates
@@ -46,23 +54,43 @@ class Measured:
 MAX_CLASSES, MAX_IMAGES = 20, 10  # on the page
 
 
-def pictures_of(proxy: ProxySet) -> tuple[tuple[ClassPicture, ...], str]:
-    """The set's images by class, and a note that says what is shown."""
+def pictures_of(proxy: ProxySet, dataset: Dataset) -> tuple[tuple[ClassPicture, ...], str]:
+    """The set's images by class, the training image nearest to each, and a note that says what is shown."""
     labels = proxy.labels[0] if proxy.labels.ndim == 2 else proxy.labels[0].argmax(1)
-    strips = class_strips(
-        denormalize(proxy.images[0], proxy.mean, proxy.std).numpy(),
-        labels.numpy(),
-        proxy.class_names,
-        max_classes=MAX_CLASSES,
-        max_images=MAX_IMAGES,
-    )
+
+    def strips(pixels: np.ndarray) -> list[tuple[str, bytes]]:
+        return class_strips(pixels, labels.numpy(), proxy.class_names, max_classes=MAX_CLASSES, max_images=MAX_IMAGES)
+
+    own = strips(denormalize(proxy.images[0], proxy.mean, proxy.std).numpy())
+    near = strips(dataset.train.images[nearest_real(proxy, labels, dataset)].numpy())
     note = f"{proxy.describe()}. Colours are clipped to what a screen can show."
     if proxy.num_classes > MAX_CLASSES:
         note += f" Shown: the first {MAX_CLASSES} of {proxy.num_classes} classes."
     if proxy.ipc > MAX_IMAGES:
         note += f" Shown: {MAX_IMAGES} of {proxy.ipc} images per class."
-    pictures = tuple(ClassPicture(name, base64.b64encode(png).decode()) for name, png in strips)
+    pictures = tuple(
+        ClassPicture(name, base64.b64encode(png).decode(), base64.b64encode(real).decode())
+        for (name, png), (_, real) in zip(own, near, strict=True)
+    )
     return pictures, note[0].upper() + note[1:]
+
+
+def nearest_real(proxy: ProxySet, labels: Tensor, dataset: Dataset) -> Tensor:
+    """For each image of the first set the number of the training image of its class nearest in normalised pixels.
+
+    For a set that stores several images in each, each of its images stays one.
+    """
+    nearest = torch.zeros(len(labels), dtype=torch.int64)
+    for label, members in enumerate(dataset.train.by_class(dataset.num_classes)):
+        own = (labels == label).nonzero()[:MAX_IMAGES, 0]
+        if label >= MAX_CLASSES or not len(own) or not len(members):
+            continue
+        images = proxy.images[0, own].flatten(1)
+        parts = [
+            torch.cdist(images, dataset.normalize(dataset.train.images[p]).flatten(1)) for p in members.split(1000)
+        ]
+        nearest[own] = members[torch.cat(parts, 1).argmin(1)]
+    return nearest
 
 
 def candidate_row(one: Measured, inspection: SpaceInspection, ranking: dict[str, float]) -> CandidateRow:
@@ -79,6 +107,8 @@ def candidate_row(one: Measured, inspection: SpaceInspection, ranking: dict[str,
         truth_seeds=full.num_seeds if full else 0,
         scores=scores,
         ranking=ranking,
+        stds={name: score.std for name, score in one.scores.items() if score.std is not None and name != "full"},
+        curve=full.curve if full else (),
     )
 
 
@@ -118,7 +148,6 @@ def summaries_of(
     columns: Mapping[str, np.ndarray],
     measured_by: Mapping[str, Task],
     inspection: SpaceInspection,
-    proxy: ProxySet,
     config: ValidateConfig,
 ) -> tuple[ScoreSummary, ...]:
     """Agreement of every score with the truth, on the sampled candidates that all of them could measure."""
@@ -126,8 +155,8 @@ def summaries_of(
     labels = {name: task.label for name, task in measured_by.items()}
     labels |= {name: ZERO_COST[name].label for name in COUNTED}
     size = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
-    names = [parameter.name for parameter in inspection.space.parameters]
-    strata = {name: [str(one.candidate.params.get(name, "–")) for one in complete] for name in names}
+    strata = strata_of(complete, inspection)
+    flops = float(np.mean([inspection.counts(one.candidate).flops for one in complete])) if complete else 0.0
     of_truth = reliability_of(complete, "full", config.seed)
 
     def seconds(name: str) -> float:
@@ -135,21 +164,67 @@ def summaries_of(
 
     def summary(name: str, column: np.ndarray) -> ScoreSummary:
         agreement = rank_agreement(column, truth, k=config.k, seed=config.seed)
-        measured = name in measured_by
+        task = measured_by.get(name)
+        measured = task is not None
+        trained = isinstance(task, TrainingTask)
+        energies = [one.scores[name].joules for one in complete] if measured else []
         own = reliability_of(complete, name, config.seed) if measured else EXACT
         return ScoreSummary(
             name=name,
             label=labels.get(name, f"Searched by: {name}"),
             agreement=agreement,
-            num_images=len(measured_by[name].train.images) if measured else None,
+            num_images=None if task is None else len(task.train.images),
             seconds_per_candidate=seconds(name) if measured else 0.0,
-            one_off_seconds=float(proxy.record["seconds"]) if name == "proxy" else 0.0,
+            one_off_seconds=task.made_in if isinstance(task, TrainingTask) else 0.0,
             parts=parts(column, truth, size=size, strata=strata, seed=config.seed),
             reliability=own,
             corrected=corrected(agreement.spearman, own, of_truth),
+            effects=effects(column, strata, seed=config.seed),
+            biases=biases(column, truth, strata, seed=config.seed),
+            trained=trained,
+            flops_per_candidate=(
+                one_training(task, flops) if isinstance(task, TrainingTask) else None if measured else 0.0
+            ),
+            joules_per_candidate=_mean_known(energies),
         )
 
     return tuple(summary(name, column) for name, column in columns.items())
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean when every value is known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def strata_of(complete: list[Measured], inspection: SpaceInspection) -> dict[str, list[str]]:
+    """For each parameter of the space its value by candidate; numbers with many values in bands."""
+    names = [parameter.name for parameter in inspection.space.parameters]
+    return {name: grouped([one.candidate.params.get(name) for one in complete]) for name in names}
+
+
+def one_training(task: TrainingTask, flops: float) -> float:
+    """FLOPs of training and measuring one net once, whose forward pass of an image takes ``flops``."""
+    seen = task.recipe.epochs * len(task.train.images)
+    return flops * (FIRST_ORDER * seen + len(task.held_out.images))
+
+
+def epochs_of(complete: list[Measured], columns: Mapping[str, np.ndarray], seed: int) -> tuple[EpochAgreement, ...]:
+    """How the proxy agrees with full training after some of its epochs, and that with its end."""
+    curves = [dict(one.scores["full"].curve) for one in complete]
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    truth = truths_of(complete)
+    found = []
+    for epoch in shared:
+        then = np.array([curve[epoch] for curve in curves])
+        found.append(
+            EpochAgreement(
+                epoch,
+                rank_correlation(columns["proxy"], then, seed=seed),
+                rank_correlation(then, truth, seed=seed),
+            )
+        )
+    return tuple(found)
 
 
 # Of a count, which no seed changes.
@@ -227,14 +302,23 @@ def failures(measured: list[Measured], search: SearchResult) -> tuple[Failure, .
 def costs(
     measured: list[Measured],
     search: SearchResult,
+    search_config: SearchConfig,
     proxy: ProxySet,
     full: TrainingTask | None,
     config: ValidateConfig,
+    inspection: SpaceInspection,
+    spending: Spending | None,
 ) -> tuple[Cost, ...]:
     searched = [*search.ranking, *search.failed, *search.pruned]
     trained = search.objective.trained
+    making = None if spending is None else spending.making
+
+    def flops(task: TrainingTask, candidates: Sequence[Candidate], seeds: int) -> float:
+        return sum(seeds * one_training(task, inspection.counts(candidate).flops) for candidate in candidates)
+
+    whole = [row.candidate for row in (*search.ranking, *search.failed)]
     costs = [
-        Cost("Building the proxy set", float(proxy.record["seconds"]), None, proxy.record["hardware"]),
+        Cost("Building the proxy set", float(proxy.record["seconds"]), None, proxy.record["hardware"], making),
         Cost(
             "Search",
             search.seconds,
@@ -242,10 +326,13 @@ def costs(
             f"{len(searched)} candidates"
             + ("" if trained is None else f", {num_updates(trained.recipe, len(trained.train.images))} updates each")
             + (f"; rungs ended {len(search.pruned)} early" if search.pruned else ""),
+            None if trained is None or search.pruned else flops(trained, whole, search_config.seeds),
         ),
     ]
     if full is not None:
-        trainings = [one.scores["full"] for one in {one.candidate.id: one for one in measured}.values()]
+        distinct = {one.candidate.id: one for one in measured}.values()
+        trainings = [one.scores["full"] for one in distinct]
+        energies = [score.joules for score in trainings]
         num_full = len(full.train.images)
         costs.append(
             Cost(
@@ -253,6 +340,8 @@ def costs(
                 sum(score.seconds for score in trainings),
                 num_full,
                 f"{len(trainings)} candidates, {config.epochs} epochs, {config.seeds} seed(s)",
+                flops(full, [one.candidate for one in distinct], config.seeds),
+                None if None in energies else sum(energy for energy in energies if energy is not None),
             )
         )
         if trainings and searched:
@@ -264,6 +353,7 @@ def costs(
                     estimated,
                     num_full,
                     f"estimated: {len(searched)} candidates at {per_full:.1f} s each",
+                    flops(full, [row.candidate for row in searched], config.seeds),
                 )
             )
     return tuple(costs)

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,16 @@ class Fit:
     """What one training gave: ``value``, the accuracy in [0, 1], and mean cross-entropy ``loss`` on held-out images.
 
     Of a score that needs no training, ``value`` is the score. A failure is a reason in words; value and loss are then
-    None, never a sentinel number.
+    None, never a sentinel number. ``curve``: the accuracy after some of the epochs, where it was watched; ``joules``:
+    what the device took meanwhile, where it tells.
     """
 
     value: float | None
     loss: float | None
     seconds: float
     failure: str | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    joules: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,23 @@ def lowered(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+CURVE_POINTS = 10
+
+
+def curve_epochs(epochs: int) -> frozenset[int]:
+    """After which of so many epochs, before the last, a training is measured: evenly spaced, at most ten in all."""
+    return frozenset(math.ceil(epochs * part / CURVE_POINTS) for part in range(1, CURVE_POINTS)) - {epochs}
+
+
+@dataclass
+class Curve:
+    """``measure`` of a net after each of ``epochs`` (from 1) of its training, kept in ``points``."""
+
+    measure: Callable[[nn.Module], float]
+    epochs: frozenset[int]
+    points: list[tuple[int, float]] = field(default_factory=list)
+
+
 @dataclass
 class _State:
     """Everything that the rest of a training depends on: what a checkpoint holds."""
@@ -104,6 +124,7 @@ class _State:
     optimizer: torch.optim.Optimizer
     streams: tuple[torch.Generator, ...]
     device: torch.device
+    curve: Curve | None
 
     def save(self, path: Path, epoch: int, seconds: float) -> None:
         content = {
@@ -112,6 +133,7 @@ class _State:
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
+            "curve": [] if self.curve is None else self.curve.points,
             "dropout": torch.get_rng_state(),
             "dropout_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -126,6 +148,8 @@ class _State:
         self.optimizer.load_state_dict(content["optimizer"])
         for stream, state in zip(self.streams, content["streams"], strict=True):
             stream.set_state(state)
+        if self.curve is not None:
+            self.curve.points[:] = content["curve"]
         torch.set_rng_state(content["dropout"])
         if content["dropout_cuda"] is not None:
             torch.cuda.set_rng_state(content["dropout_cuda"], self.device)
@@ -196,6 +220,7 @@ def fit(
     precision: str = "float32",
     compiled: bool = False,
     checkpoint: Path | None = None,
+    curve: Curve | None = None,
     on_update: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Trains ``net`` (on ``device``) in place by ``recipe``; returns the last batch's loss, still on the device.
@@ -211,6 +236,7 @@ def fit(
         checkpoint: where the state is kept after an epoch, every ``CHECKPOINT_SECONDS``; with a readable one there the
             training goes on from it, to the same weights. It must be of this very training. It is left there at the
             end.
+        curve: filled meanwhile; it changes nothing in the training.
     """
     n = len(data.images)
     batch = min(recipe.batch_size, n)
@@ -228,7 +254,7 @@ def fit(
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
-    state = _State(net, optimizer, (order_stream, augment_stream), device)
+    state = _State(net, optimizer, (order_stream, augment_stream), device, curve)
     loss = torch.zeros((), device=device)
     cuda = [device] if device.type == "cuda" else []
     layout = torch.channels_last if cuda else torch.contiguous_format
@@ -267,6 +293,9 @@ def fit(
                 optimizer.step()
                 if on_update is not None:
                     on_update(step + 1, total)
+            if curve is not None and epoch + 1 in curve.epochs:
+                curve.points.append((epoch + 1, curve.measure(net)))
+                net.train()
     return loss
 
 
@@ -324,6 +353,7 @@ def train_candidate(
     device: torch.device,
     precision: str = "float32",
     checkpoint: Path | None = None,
+    watched: bool = False,
     on_update: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Builds, trains and measures one net with one seed; what goes wrong comes back as ``Fit.failure``.
@@ -335,6 +365,7 @@ def train_candidate(
     Args:
         precision: as in :func:`fit`.
         checkpoint: as in :func:`fit`; ``Fit.seconds`` count what came before it, too.
+        watched: the net is also measured on the way, for ``Fit.curve``.
     """
     before = read_checkpoint(checkpoint)
     start = time.perf_counter() - (0.0 if before is None else before["seconds"])
@@ -347,6 +378,12 @@ def train_candidate(
         net = seeded(build, derive_seed(seed, "init")).to(device)
         per_pass = images_per_pass(net, shape, device) if fewer is None else fewer
         num_images = recipe.epochs * len(train.images)
+        size = min(per_pass or EVALUATION_BATCH, EVALUATION_BATCH)
+
+        def accuracy_now(net: nn.Module) -> float:
+            return evaluate(net, held_out, device, per_pass=size, precision=precision)[0]
+
+        curve = Curve(accuracy_now, curve_epochs(recipe.epochs)) if watched else None
         last = fit(
             net,
             train,
@@ -357,15 +394,16 @@ def train_candidate(
             precision=precision,
             compiled=compiles(net, shape, num_images, device),
             checkpoint=checkpoint,
+            curve=curve,
             on_update=on_update,
         )
         if not math.isfinite(last.item()):
             return failed(f"diverged: the training loss became {last.item()}")
-        size = min(per_pass or EVALUATION_BATCH, EVALUATION_BATCH)
         accuracy, loss = evaluate(net, held_out, device, per_pass=size, precision=precision)
         if not math.isfinite(loss):
             return failed(f"diverged: the held-out loss became {loss}")
-        return Fit(accuracy, loss, time.perf_counter() - start)
+        points = () if curve is None else (*curve.points, (recipe.epochs, accuracy))
+        return Fit(accuracy, loss, time.perf_counter() - start, curve=points)
 
     fewer: int | None = None
     try:

@@ -6,19 +6,23 @@ shown apart: a sample chosen by the score would flatter or damn it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from nasproxy.baselines import Making, spending_of
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.coordinator import Coordinator
+from nasproxy.correlation import effects
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluations import MeanScore, Task, TrainingTask, mean_score
+from nasproxy.evaluations import Evaluation, MeanScore, Task, TrainingTask, mean_score
 from nasproxy.ledger import Ledger
 from nasproxy.proxyset import ProxySet
 from nasproxy.report import CorrelationReport
-from nasproxy.scores import full_task, make_task, random_subset_task, score_names
+from nasproxy.scores import SCORES, check_fit, full_task, make_task, proxy_task, score_names
 from nasproxy.search import SearchResult
 from nasproxy.spaces import SearchSpace, SpaceInspection, uniform_sample
 from nasproxy.summary import (
@@ -28,17 +32,25 @@ from nasproxy.summary import (
     columns_of,
     costs,
     differences_of,
+    epochs_of,
     failures,
     front_points,
     pick_of,
     pictures_of,
     reliability_of,
     reproducibility,
+    strata_of,
     summaries_of,
     truth_note,
+    truths_of,
 )
 from nasproxy.truth import Truth
 from nasproxy.workers import Crew, Job
+
+# At equal total cost a rival must be able to spend at least so much more, or it is the one at equal training cost.
+LEAST_TIMES = 1.02
+
+DRAWN = ("random_subset", "random_total")
 
 
 def validate(
@@ -55,6 +67,8 @@ def validate(
     crew: Crew,
     choice: DeviceChoice,
     truth: Truth | None = None,
+    beside: Sequence[ProxySet] = (),
+    folder: Path | None = None,
     notes: tuple[str, ...] = (),
     commands: tuple[str, ...] = (),
     progress: Callable[[int, int, str], None] | None = None,
@@ -66,36 +80,66 @@ def validate(
         choice: the device that ``crew`` trains on, for the record.
         truth: full accuracies from a table; nothing is then trained on the full data, and the sample and the top are
             drawn from the table's candidates.
+        beside: other proxy sets of the same data, each a score, trained by its own recipe for as many epochs.
+        folder: keeps what is computed for the baselines.
+
+    Raises:
+        NasproxyError: when a set of ``beside`` was made of other data.
     """
     sample = uniform_sample(
         inspection, config.sample, config.seed, among=lambda c: truth is None or c.id in truth.accuracy
     )
     top = [row.candidate for row in search.ranking if truth is None or row.candidate.id in truth.accuracy][: config.top]
     notes_list = list(notes)
+    making = Making(
+        recipe=task.recipe,
+        precision=task.precision,
+        device=choice.device,
+        folder=folder,
+        spending=spending_of(proxy, dataset, task, inspection, search_config),
+    )
     measured_by: dict[str, Task] = {"proxy": task}
-    try:
-        measured_by["random_subset"] = random_subset_task(proxy, dataset, task.recipe, precision=task.precision)
-    except NasproxyError as error:
-        notes_list.append(f"No random subset of equal size: {error}")
-    for name in score_names(config.scores):
-        if name not in (*measured_by, *COUNTED):
-            measured_by[name] = make_task(name, proxy, dataset, task.recipe, precision=task.precision)
+    for other in beside:
+        check_fit(other, dataset)
+        recipe = replace(other.recipe, epochs=task.recipe.epochs)
+        name = f"{other.method}-{other.content_id[:8]}"
+        measured_by[name] = proxy_task(other, dataset, recipe, precision=task.precision, score=name)
+    for name in ("random_subset", *score_names(config.scores)):
+        if name in (*measured_by, *COUNTED):
+            continue
+        if SCORES[name].total and making.times(True) < LEAST_TIMES:
+            continue
+        try:
+            measured_by[name] = make_task(name, proxy, dataset, making=making)
+        except NasproxyError as error:
+            notes_list.append(f"No row for {name}: {error}")
     for own in search.objective.tasks:
         if own.score not in COUNTED:
             measured_by.setdefault(own.score, own)
+    # A draw for each seed: otherwise the luck of one would count as what random images know.
+    draws = {
+        name: [
+            make_task(name, proxy, dataset, making=replace(making, draw=seed)) for seed in range(search_config.seeds)
+        ]
+        for name in DRAWN
+        if name in measured_by
+    }
     full = full_task(dataset, config) if truth is None else None
     test = full_task(dataset, config, split="test") if truth is None else None
 
     # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
     chosen = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
-    jobs: dict[tuple[int, str], Job] = {}
+    jobs: dict[tuple[int, str, int], Job] = {}
     for place, (candidate, group) in enumerate(chosen):
         tasks = dict(measured_by) if group == "sample" else {"proxy": task}
         if full is not None:
             tasks["full"] = full
         for name, each in tasks.items():
-            seeds = config.seeds if name == "full" else search_config.seeds
-            jobs[place, name] = Job(each, space, candidate.id, candidate.params, tuple(range(seeds)))
+            seeds = tuple(range(config.seeds if name == "full" else search_config.seeds))
+            for part, (own_task, own_seeds) in enumerate(
+                [(each, seeds)] if name not in draws else [(drawn, (seed,)) for seed, drawn in enumerate(draws[name])]
+            ):
+                jobs[place, name, part] = Job(own_task, space, candidate.id, candidate.params, own_seeds)
     coordinator = Coordinator(crew, ledger)
     total = len(jobs) + (test is not None and bool(top))  # the pick is trained once more for its test accuracy
 
@@ -104,7 +148,10 @@ def validate(
             progress(done, total, "")
 
     measured = [Measured(candidate, group, {}) for candidate, group in chosen]
-    for (place, name), rows in zip(jobs, coordinator.finish(list(jobs.values()), trained_so_far), strict=True):
+    found: dict[tuple[int, str], list[Evaluation]] = {}
+    for (place, name, _), rows in zip(jobs, coordinator.finish(list(jobs.values()), trained_so_far), strict=True):
+        found.setdefault((place, name), []).extend(rows)
+    for (place, name), rows in found.items():
         measured[place].scores[name] = mean_score(rows)
         values = tuple(row.value for row in rows if row.value is not None)
         measured[place].by_seed[name] = values if len(values) == len(rows) else ()
@@ -142,7 +189,7 @@ def validate(
         pick_test = mean_score(coordinator.finish([job])[0])
     if progress is not None:
         progress(total, total, "")
-    pictures, pictures_note = pictures_of(proxy)
+    pictures, pictures_note = pictures_of(proxy, dataset)
     return CorrelationReport(
         title=f"{space.name} on {dataset.name}",
         dataset=dataset.name,
@@ -151,11 +198,13 @@ def validate(
         num_invalid=inspection.num_invalid,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         candidates=candidates,
-        scores=summaries_of(complete, columns, measured_by, inspection, proxy, config),
+        scores=summaries_of(complete, columns, measured_by, inspection, config),
         difference=difference,
         differences=compared,
         ceiling=reliability_of(complete, "full", config.seed),
         sample_seconds=_mean_seconds(complete, None),
+        effects=effects(truths_of(complete), strata_of(complete, inspection), seed=config.seed),
+        epochs=epochs_of(complete, columns, config.seed),
         full_seconds=None if full is None else _mean_seconds(complete, "full"),
         history=search.history,
         objective=search.objective.name,
@@ -166,7 +215,7 @@ def validate(
         pick_test_accuracy=pick_test.value if pick_test else None,
         pick_test_std=pick_test.std if pick_test else None,
         failures=failures(measured, search),
-        costs=costs(measured, search, proxy, full, config),
+        costs=costs(measured, search, search_config, proxy, full, config, inspection, making.spending),
         pictures=pictures,
         pictures_note=pictures_note,
         truth_note=truth_note(dataset, config, truth),

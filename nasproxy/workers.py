@@ -76,7 +76,7 @@ class Job:
 
     def evaluation(self, seed: int, fit: Fit) -> Evaluation:
         candidate, score, setting = self.key
-        return Evaluation(candidate, self.params, score, setting, seed, fit.value, fit.loss, fit.seconds, fit.failure)
+        return Evaluation(candidate, self.params, score, setting, seed, **vars(fit))
 
 
 @dataclass(frozen=True)
@@ -361,7 +361,8 @@ class Processes:
         job = worker.job
         if "seed" not in message or job is None:
             return []
-        seed, fit = message.pop("seed"), Fit(**message)
+        seed, curve = message.pop("seed"), message.pop("curve")
+        fit = Fit(**message, curve=tuple((epoch, value) for epoch, value in curve))
         starved = fit.failure is not None and fit.failure.startswith(OUT_OF_MEMORY)
         if starved and self.size > 1 and self._alone is not worker:  # the others may have taken the memory
             self._by_themselves.append(replace(job, seeds=tuple(worker.open_seeds)))

@@ -20,6 +20,7 @@ LAYERS = [
     {"train", "proxyset", "spaces"},
     {"condense", "zero_cost", "runs", "report", "pruning", "truth"},
     {"evaluations", "page"},
+    {"baselines"},
     {"scores", "ledger", "proposals", "workers"},
     {"coordinator", "objective"},
     {"climb", "watching"},

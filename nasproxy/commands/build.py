@@ -13,7 +13,7 @@ from nasproxy import peers
 from nasproxy.atomic import write_atomically
 from nasproxy.budget import duration, plan_build
 from nasproxy.commands.shared import Source, load_data, say, say_plan
-from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
+from nasproxy.condense import CONDENSERS, SELECTIONS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.config import PRECISIONS, CondenseConfig, condense_config, config_hash
 from nasproxy.datasets import Dataset, denormalize
@@ -86,9 +86,9 @@ def _build(
     else:
         plan = peers.from_first(plan_build(dataset, overrides, budget=budget, device=choice.device))
         config = plan.config
-        if config.method != "random":
+        if config.method not in SELECTIONS:
             say_plan(plan)
-    if config.method != "random":
+    if config.method not in SELECTIONS:
         inner, net = config.loops
         say(
             "loops",

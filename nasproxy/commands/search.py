@@ -12,6 +12,7 @@ from typing import Any
 
 from nasproxy.budget import duration, omissions, plan_search, search_omissions
 from nasproxy.commands.shared import Source, device_named, load_data, say, say_plan, say_space, say_workers, source_of
+from nasproxy.condense import SELECTIONS
 from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
 from nasproxy.correlation import candidates_for
 from nasproxy.datasets import Dataset
@@ -22,7 +23,7 @@ from nasproxy.ledger import Ledger, database_url, hidden
 from nasproxy.objective import NUM_REFERENCES, Objective, check_objective, make_objective
 from nasproxy.page import write_report
 from nasproxy.progress import progress_bar
-from nasproxy.proxyset import ProxySet, load_proxy, newest_proxy
+from nasproxy.proxyset import SUFFIX, ProxySet, load_proxy, newest_proxy
 from nasproxy.report import CorrelationReport, read_report, save_report, signed, three_lines, verdict
 from nasproxy.runs import (
     CHECKPOINTS,
@@ -32,6 +33,7 @@ from nasproxy.runs import (
     SETTINGS_FILE,
     RunSettings,
     fork,
+    keep_copy,
     load_settings,
     run_lock,
     save_settings,
@@ -114,6 +116,7 @@ def search(
     workers: int | None,
     storage: str | None,
     forked: bool,
+    beside: Sequence[Path] = (),
     track: str = "",
     lines: JsonLines | None = None,
 ) -> Path:
@@ -132,6 +135,8 @@ def search(
     source = source_of(load_proxy(proxy_path), dataset, data_dir)
     prepared = _prepare(space_spec, proxy_path, source, offline=offline, device=device)
     table = None if truth is None else load_truth(truth, prepared.space)
+    for other in beside:
+        check_fit(load_proxy(other), prepared.dataset)
     # As for proxy files: the folder is named after what was asked for; more trials or a larger sample go on in it.
     asked = {name: search_overrides.get(name) for name in STUDY_SETTINGS}
     digest = config_hash(prepared.space.hash, prepared.proxy.content_id, asked, budget)
@@ -144,10 +149,12 @@ def search(
     if (run / SETTINGS_FILE).exists():
         known = load_settings(run)
         config = SearchConfig(**(known.search | search_overrides))
+        kept = known.beside
         _check_same_run(run, known, config, prepared)
         validate_config = ValidateConfig(**(known.validate | validate_overrides))
         say("resume", "with the settings the run was started with, but for those given now")
     else:
+        kept = []
         # Hosts that share a database may differ in what they have, and their full accuracies must not.
         precision = training_precision(prepared.choice.device) if storage is None else ValidateConfig.precision
         validate_overrides = {"precision": precision} | validate_overrides
@@ -162,6 +169,7 @@ def search(
             validation=validation,
             truth=table is not None,
             device=prepared.choice.device,
+            proxy=prepared.proxy,
         )
         say_plan(plan)
         config, validate_config = plan.search, plan.validate
@@ -170,6 +178,7 @@ def search(
         if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
             workers = 1
     task, objective = prepared.task(config.epochs, config.precision), prepared.objective(config)
+    others = _beside(run, kept, beside)
     settings = RunSettings(
         space=str(prepared.space.source),
         space_hash=prepared.space.hash,
@@ -178,9 +187,12 @@ def search(
         validate=asdict(validate_config),
         truth=None if truth is None else str(truth),
         notes=_notes(prepared, config, validate_config, validation=validation and table is None),
-        commands=_commands(prepared.proxy, space_spec, config, validate_config, validation=validation, truth=truth),
+        commands=_commands(
+            prepared.proxy, space_spec, config, validate_config, validation=validation, truth=truth, beside=beside
+        ),
         space_lines=prepared.space.describe(),
         storage=None if storage is None else hidden(database_url(storage)),
+        beside=others,
     )
     with _at_work(run, storage, workers, prepared.choice) as (ledger, crew):
         save_settings(run, settings, proxy_path)
@@ -193,6 +205,16 @@ def search(
     if lines is not None:
         lines.say("report", run=str(run), verdict=verdict(outcome).level, **_numbers(outcome))
     return run
+
+
+def _beside(run: Path, kept: list[str], more: Sequence[Path]) -> list[str]:
+    """The run's copies of the proxy sets that are validated beside its own, by file name."""
+    names = list(kept)
+    for path in more:
+        name = f"beside-{load_proxy(path).content_id[:16]}{SUFFIX}"
+        keep_copy(path, run / name)
+        names.append(name)
+    return list(dict.fromkeys(names))
 
 
 def _numbers(outcome: CorrelationReport) -> dict[str, Any]:
@@ -293,7 +315,7 @@ def _notes(prepared: _Prepared, search: SearchConfig, config: ValidateConfig, *,
     if leaves_out:
         notes.append(f"Against the paper's protocol: {leaves_out}.")
     built = proxy.provenance["config"]
-    if built["method"] != "random":
+    if built["method"] not in SELECTIONS:
         missing = omissions(CondenseConfig(**{name: built[name] for name in built if name != "match_space_hash"}))
         if missing:
             notes.append(f"The proxy set was condensed with less than the paper's protocol: {missing}.")
@@ -308,6 +330,7 @@ def _commands(
     *,
     validation: bool,
     truth: Path | None,
+    beside: Sequence[Path],
 ) -> list[str]:
     """The commands that repeat this run with every planned value spelled out."""
     source = proxy.record.get("source") or {"spec": proxy.provenance["dataset"]["name"]}
@@ -331,6 +354,8 @@ def _commands(
         words.append("--no-validate")
     words += ["--sample", validate_config.sample, "--top", validate_config.top]
     words += ["--scores", validate_config.scores or "none"]
+    for other in beside:
+        words += ["--beside", other]
     if truth is not None:
         words += ["--truth", truth]
     else:
@@ -370,6 +395,8 @@ def _validate_and_report(
             crew=crew,
             choice=prepared.choice,
             truth=truth,
+            beside=[load_proxy(run / name) for name in settings.beside],
+            folder=run,
             notes=tuple(settings.notes),
             commands=tuple(settings.commands),
             progress=progress,
@@ -393,6 +420,7 @@ def validate(
     device: str,
     workers: int | None,
     storage: str | None,
+    beside: Sequence[Path] = (),
 ) -> Path:
     """``nasproxy validate``: validates a run (again) and writes its report; returns the run folder."""
     score_names(ValidateConfig(**overrides).scores)
@@ -406,6 +434,8 @@ def validate(
     if data_dir is not None:
         source = replace(source, data_dir=data_dir)
     prepared = _prepare(settings.space, run / PROXY_FILE, source, offline=offline, device=device)
+    for other in beside:
+        check_fit(load_proxy(other), prepared.dataset)
     if prepared.space.hash != settings.space_hash:
         raise NasproxyError(
             f"The space must be the one that the run '{run}' searched, but '{settings.space}' was changed since: "
@@ -415,14 +445,22 @@ def validate(
     table = None if truth_path is None else load_truth(truth_path, prepared.space)
     search_config = SearchConfig(**settings.search)
     validate_config = ValidateConfig(**(settings.validate | overrides))
+    others = _beside(run, settings.beside, beside)
     settings = replace(
         settings,
         source=source.as_json(),
         validate=asdict(validate_config),
         notes=_notes(prepared, search_config, validate_config, validation=table is None),
         truth=None if truth_path is None else str(truth_path),
+        beside=others,
         commands=_commands(
-            prepared.proxy, settings.space, search_config, validate_config, validation=True, truth=truth_path
+            prepared.proxy,
+            settings.space,
+            search_config,
+            validate_config,
+            validation=True,
+            truth=truth_path,
+            beside=beside,
         ),
     )
     with _at_work(run, storage, workers or default_size(prepared.choice.device), prepared.choice) as (ledger, crew):

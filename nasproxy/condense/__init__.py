@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nasproxy.condense.gradient_matching import gradient_matching, siamese_matching
+from nasproxy.condense.kmeans_images import kmeans_images
 from nasproxy.condense.random_images import random_images
 from nasproxy.config import RECIPES, CondenseConfig, Recipe, augmentation_for
 from nasproxy.datasets import Dataset
@@ -26,8 +27,10 @@ from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
 from nasproxy.spaces import load_space
 
-# Settings of the image loops mean nothing to a method that only selects: they stay out of its provenance.
-SELECTION_SETTINGS = ("method", "ipc", "num_sets", "recipe", "seed")
+# Methods that only select, and the settings that they read: those of the image loops mean nothing to them and stay out
+# of their provenance.
+_SELECTION = ("method", "ipc", "num_sets", "recipe", "seed")
+SELECTIONS = {"random": _SELECTION, "kmeans": (*_SELECTION, "network", "width", "depth", "norm", "pool_epochs")}
 
 
 def recipe_named(name: str, dataset: Dataset) -> Recipe:
@@ -45,8 +48,8 @@ def recipe_named(name: str, dataset: Dataset) -> Recipe:
 def provenance(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
     """What determines the set: the data and every setting that its method reads."""
     settings = config.as_json()
-    if config.method == "random":
-        settings = {name: settings[name] for name in SELECTION_SETTINGS}
+    if config.method in SELECTIONS:
+        settings = {name: settings[name] for name in SELECTIONS[config.method]}
     elif config.match_space is not None:  # where the file lies says nothing about the set
         space = load_space(config.match_space)
         settings |= {"match_space": space.name, "match_space_hash": space.hash}
@@ -122,7 +125,7 @@ def build_proxy(
             "source": source or {},
             "match_space": config.match_space,
         },
-        formation=1 if config.method == "random" else config.formation,
+        formation=1 if config.method in SELECTIONS else config.formation,
     )
 
 
@@ -130,4 +133,5 @@ CONDENSERS: dict[str, Callable[..., tuple[Tensor, Tensor, float]]] = {
     "gradient_matching": gradient_matching,
     "dsa": siamese_matching,
     "random": random_images,
+    "kmeans": kmeans_images,
 }

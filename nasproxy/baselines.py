@@ -1,0 +1,220 @@
+"""What a proxy set has to beat: other small sets of real images, and the full data stopped early, at equal cost.
+
+Trained by the same recipe, on equally many images or at an equal cost:
+
+- **equal images**, and so equal training cost: ``random_subset``, ``kmeans_subset``;
+- **equal training cost**, fresh images in every batch: ``early_stop``;
+- **equal total cost**: what making the proxy set costs is spread over the candidates of the search, which train on so
+  many more images: ``random_total``, ``kmeans_total``, ``early_stop_total``. Cost is counted in FLOPs, which depend on
+  nothing but the settings, so that the same validation asks for the same trainings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from nasproxy.atomic import write_atomically
+from nasproxy.condense.cost import FIRST_ORDER, condensing_flops, kmeans_flops
+from nasproxy.condense.kmeans_images import kmeans_indices
+from nasproxy.condense.random_images import draw_per_class
+from nasproxy.config import CondenseConfig, Recipe, SearchConfig, config_hash
+from nasproxy.datasets import Dataset, LabeledImages, normalize
+from nasproxy.errors import NasproxyError
+from nasproxy.evaluations import TrainingTask, task_setting
+from nasproxy.proxyset import ProxySet
+from nasproxy.randomness import derive_seed, generator
+from nasproxy.spaces import SpaceInspection
+from nasproxy.train import TrainingImages, num_updates
+
+CPU = torch.device("cpu")
+EMBEDDING_WIDTH = 32  # of k-means' net, beside a proxy set that names no net
+
+
+@dataclass(frozen=True)
+class Spending:
+    """FLOPs of making the proxy set, and of training all candidates of the search on it."""
+
+    making: float
+    training: float
+
+    def times(self, own: float = 0.0) -> float:
+        """How many times the proxy's training cost a candidate may cost, when making the rival costs ``own``; ≥ 1."""
+        return max(1.0, (self.making + self.training - own) / self.training) if self.training > 0 else 1.0
+
+
+def spending_of(
+    proxy: ProxySet, dataset: Dataset, task: TrainingTask, inspection: SpaceInspection, config: SearchConfig
+) -> Spending | None:
+    """What the search spends, by its settings; None where the proxy's settings cannot be read any more."""
+    known = {name: value for name, value in proxy.provenance["config"].items() if name != "match_space_hash"}
+    if known.get("match_space") is not None:
+        known["match_space"] = proxy.record.get("match_space")
+    if known.get("layer_weights") is not None:
+        known["layer_weights"] = tuple(known["layer_weights"])
+    try:
+        making = condensing_flops(dataset, CondenseConfig(**known))
+    except (NasproxyError, TypeError):
+        return None
+    sizes = [inspection.counts(candidate).flops for candidate in inspection.valid]
+    mean = sum(sizes) / len(sizes) if sizes else 0.0
+    seen = task.recipe.epochs * len(task.train.images)
+    return Spending(making, config.trials * config.seeds * FIRST_ORDER * seen * mean)
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a score is made with, beside the proxy set and its data.
+
+    ``recipe``: how candidates train (None: the proxy's own). ``draw``: which of several random draws. ``device`` makes
+    what must be computed, ``folder`` keeps it. ``spending`` is known where a search is.
+    """
+
+    recipe: Recipe | None = None
+    precision: str = "float32"
+    draw: int = 0
+    device: torch.device = CPU
+    folder: Path | None = None
+    spending: Spending | None = None
+    progress: Callable[[int, int, str], None] | None = None
+
+    def times(self, total: bool, own: float = 0.0) -> float:
+        return self.spending.times(own) if total and self.spending is not None else 1.0
+
+
+def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
+    """A split of ``dataset`` to train or measure on: uint8, normalised batch by batch."""
+    return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
+
+
+def _ipc(proxy: ProxySet, dataset: Dataset, times: float) -> int:
+    """Images per class that cost ``times`` as much to train on as the proxy's, as far as every class has them."""
+    if times == 1:
+        return proxy.ipc
+    smallest = min(len(indices) for indices in dataset.train.by_class(dataset.num_classes))
+    return max(proxy.ipc, min(smallest, round(proxy.ipc * times)))
+
+
+def _task(
+    proxy: ProxySet, dataset: Dataset, making: Making, *, score: str, label: str, train: TrainingImages, of: str
+) -> TrainingTask:
+    recipe = making.recipe or proxy.recipe
+    return TrainingTask(
+        score=score,
+        label=label,
+        train=train,
+        held_out=real_images(dataset, dataset.val),
+        recipe=recipe,
+        num_classes=dataset.num_classes,
+        setting=task_setting(
+            f"{of} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}", making.precision
+        ),
+        precision=making.precision,
+    )
+
+
+def random_subset_task(
+    proxy: ProxySet, dataset: Dataset, making: Making | None = None, *, total: bool = False
+) -> TrainingTask:
+    """The score "random_subset": as many random training images per class as the proxy has, same recipe.
+
+    The draw differs from that of a ``random`` proxy with the same seed.
+
+    Raises:
+        NasproxyError: when a class has fewer images than the proxy.
+    """
+    making = making or Making()
+    draw = (making.draw,) if making.draw else ()
+    seed = derive_seed(int(proxy.provenance["config"]["seed"]), "random-subset baseline", *draw)
+    ipc = _ipc(proxy, dataset, making.times(total))
+    drawn = draw_per_class(dataset.train, dataset.num_classes, ipc, seed)
+    return _task(
+        proxy,
+        dataset,
+        making,
+        score="random_total" if total else "random_subset",
+        label=f"Random real images ({ipc} per class{', equal total cost' if total else ''})",
+        train=TrainingImages(dataset.normalize(drawn.images), drawn.labels),
+        of=f"random {ipc} {seed}",
+    )
+
+
+def kmeans_subset_task(
+    proxy: ProxySet, dataset: Dataset, making: Making | None = None, *, total: bool = False
+) -> TrainingTask:
+    """The score "kmeans_subset": as many images per class, nearest to centres of k-means over embeddings.
+
+    The embedding is by a net like the one that the proxy was matched with.
+
+    Raises:
+        NasproxyError: when a class has fewer images than the proxy.
+    """
+    making = making or Making()
+    known = proxy.provenance["config"]
+    net = {name: known[name] for name in ("network", "width", "depth", "norm") if name in known}
+    config = CondenseConfig(
+        **({"width": EMBEDDING_WIDTH} | net), method="kmeans", ipc=proxy.ipc, seed=int(known["seed"])
+    )
+    ipc = _ipc(proxy, dataset, making.times(total, kmeans_flops(dataset, config)))
+    index, seconds = _kept_selection(dataset, replace(config, ipc=ipc), making)
+    images = TrainingImages(dataset.normalize(dataset.train.images[index]), dataset.train.labels[index])
+    task = _task(
+        proxy,
+        dataset,
+        making,
+        score="kmeans_total" if total else "kmeans_subset",
+        label=f"Real images by k-means ({ipc} per class{', equal total cost' if total else ''})",
+        train=images,
+        of=f"k-means {config_hash(index.tolist())}",
+    )
+    return replace(task, made_in=seconds)
+
+
+def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) -> tuple[torch.Tensor, float]:
+    """Numbers of the images that k-means chooses, and the seconds that it took; kept in ``making.folder``."""
+    digest = config_hash(dataset.fingerprint, config.as_json())[:16]
+    path = None if making.folder is None else making.folder / f"kmeans-{digest}.json"
+    if path is not None and path.is_file():
+        kept = json.loads(path.read_text())
+        return torch.tensor(kept["index"], dtype=torch.int64), float(kept["seconds"])
+    start = time.perf_counter()
+    index = kmeans_indices(dataset, config, device=making.device, progress=making.progress)
+    seconds = time.perf_counter() - start
+    if path is not None:
+        write_atomically(path, json.dumps({"seconds": seconds, "index": index.tolist()}).encode())
+    return index, seconds
+
+
+def early_stop_task(
+    proxy: ProxySet, dataset: Dataset, making: Making | None = None, *, total: bool = False
+) -> TrainingTask:
+    """The score "early_stop": as many updates of as many images as on the proxy, but on fresh training images.
+
+    The training cost is the proxy's, and so are recipe and batch; images repeat only when there are too few.
+    """
+    making = making or Making()
+    recipe = making.recipe or proxy.recipe
+    num_proxy = len(proxy.training_images(0)[0])
+    batch = min(recipe.batch_size, num_proxy)
+    wanted = round(making.times(total) * num_updates(recipe, num_proxy)) * batch
+    epochs = math.ceil(wanted / len(dataset.train))
+    seed = int(proxy.provenance["config"]["seed"])
+    index = torch.randperm(len(dataset.train), generator=generator(seed, "early-stop"))[: math.ceil(wanted / epochs)]
+    recipe = replace(recipe, batch_size=batch, epochs=epochs, shuffle=True)
+    num = num_updates(recipe, len(index))
+    return _task(
+        proxy,
+        dataset,
+        replace(making, recipe=recipe),
+        score="early_stop_total" if total else "early_stop",
+        label=f"Full data, stopped after {num:,} updates{' (equal total cost)' if total else ''}",
+        train=real_images(dataset, LabeledImages(dataset.train.images[index], dataset.train.labels[index])),
+        of=f"first {len(index)} by {seed}",
+    )
