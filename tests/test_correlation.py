@@ -382,6 +382,14 @@ def test_reliability_of_a_mean_over_seeds():
         reliability(np.array([[1.0, np.nan]] * 6))
 
 
+def test_seeds_that_disagree_have_no_reliability():
+    """Spearman and Brown's formula has a pole at −1: seeds that rank in reverse are as they are."""
+    values = np.random.default_rng(0).normal(size=(12, 1))
+    found = reliability(np.hstack([values, -values]))
+    assert found.value == -1
+    assert -1 <= found.low <= found.high <= 1
+
+
 def test_correction_recovers_what_noise_took():
     """A score and a truth that both measure the same thing with noise: corrected, about 1."""
     rng = np.random.default_rng(0)

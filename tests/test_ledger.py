@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sql
@@ -36,6 +37,27 @@ def test_rows_are_on_disk_when_add_returns(ledger, tmp_path):
     other = sqlite3.connect(tmp_path / "e.sqlite")
     assert other.execute("SELECT candidate, value FROM evaluations").fetchall() == [("abc", 0.5)]
     other.close()
+
+
+def test_a_table_of_an_earlier_version_gets_its_columns(tmp_path):
+    old = sqlite3.connect(tmp_path / "e.sqlite")
+    old.execute(
+        "CREATE TABLE evaluations (candidate VARCHAR(64), score VARCHAR(64), setting VARCHAR(64), seed BIGINT, "
+        "params TEXT, value DOUBLE, loss DOUBLE, seconds DOUBLE, failure TEXT, "
+        "PRIMARY KEY (candidate, score, setting, seed))"
+    )
+    old.execute("INSERT INTO evaluations VALUES ('abc', 'proxy', 's', 0, '{}', 0.5, 1.0, 2.0, NULL)")
+    old.commit()
+    old.close()
+    ledger = Ledger(tmp_path / "e.sqlite")
+    assert ledger.get(*KEY, 0).curve == ()
+    assert ledger.get(*KEY, 0).value == 0.5
+    row = replace(evaluation(1), curve=((1, 0.25), (2, 0.5)), joules=12.5)
+    ledger.add(row)
+    ledger.close()
+    again = Ledger(tmp_path / "e.sqlite")
+    assert again.get(*KEY, 1) == row
+    again.close()
 
 
 def test_of_two_rows_with_one_key_the_first_is_kept(ledger):

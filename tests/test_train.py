@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -318,3 +319,53 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path,
         checkpoint=tmp_path / "file" / "training.pt",
     )
     assert found.failure is None
+
+
+# -------------------------------------------------------------------------------------------------------------- curves
+
+
+def test_a_curve_is_measured_at_few_epochs_and_ends_with_the_value():
+    assert train.curve_epochs(1) == frozenset()
+    assert train.curve_epochs(4) == {1, 2, 3}
+    assert train.curve_epochs(200) == {20, 40, 60, 80, 100, 120, 140, 160, 180}
+    assert len(train.curve_epochs(37)) == 9
+    recipe = Recipe(lr=0.05, epochs=4, batch_size=32)
+    arguments = (dropout_net, data_of(), data_of("val"), recipe)
+    plain, watched = (train_candidate(*arguments, seed=0, device=CPU, watched=w) for w in (False, True))
+    assert plain.curve == ()
+    assert [epoch for epoch, _ in watched.curve] == [1, 2, 3, 4]
+    assert watched.curve[-1] == (4, watched.value)
+    assert (plain.value, plain.loss) == (watched.value, watched.loss), "being watched changes nothing"
+    # With a constant rate, what was measured on the way is what a shorter training ends with.
+    constant = replace(recipe, schedule="constant")
+    long = train_candidate(*arguments[:3], constant, seed=0, device=CPU, watched=True)
+    short = train_candidate(*arguments[:3], replace(constant, epochs=2), seed=0, device=CPU)
+    assert dict(long.curve)[2] == short.value
+
+
+def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    recipe = Recipe(lr=0.05, epochs=6, batch_size=32)
+
+    def trained(checkpoint, at_most=10**9):
+        def look(done, total):
+            if done >= at_most:
+                raise Killed
+
+        return train_candidate(
+            dropout_net,
+            data_of(),
+            data_of("val"),
+            recipe,
+            seed=0,
+            device=CPU,
+            checkpoint=checkpoint,
+            watched=True,
+            on_update=look,
+        )
+
+    whole = trained(None)
+    with pytest.raises(Killed):
+        trained(tmp_path / "c.pt", at_most=13)
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["curve"]
+    assert trained(tmp_path / "c.pt").curve == whole.curve

@@ -6,6 +6,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import lexicographic_ranks, spearman
+from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
 from nasproxy.objective import single
 from nasproxy.scores import proxy_task
@@ -39,9 +40,9 @@ def parts(tmp_path):
     return space, dataset, proxy, task, inspect_space(space, dataset.input_shape, dataset.num_classes)
 
 
-def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
+def run(parts, folder, cpu, *, trials=4, seeds_of_scores=1, truth=None, beside=(), **settings):
     space, dataset, proxy, task, inspection = parts
-    search_config = SearchConfig(trials=trials)
+    search_config = SearchConfig(trials=trials, seeds=seeds_of_scores)
     ledger = Ledger(folder / "evaluations.sqlite")
     try:
         crew = Inline(CPU)
@@ -59,6 +60,8 @@ def run(parts, folder, cpu, *, trials=4, truth=None, **settings):
             crew=crew,
             choice=cpu,
             truth=truth,
+            beside=beside,
+            folder=folder,
         )
     finally:
         ledger.close()
@@ -235,3 +238,78 @@ def test_a_score_that_cannot_be_measured_is_left_out_with_the_reason(parts, tmp_
     report = run(parts, tmp_path / "run", cpu, scores="synflow,naswot")
     assert [score.name for score in report.scores] == ["proxy", "random_subset", "naswot", "params", "flops"]
     assert any("No row for SynFlow" in note and "synflow is nan" in note for note in report.notes)
+
+
+def test_other_sets_stand_beside_and_random_images_are_drawn_for_every_seed(parts, tmp_path, cpu):
+    other = toy_proxy(parts[1], ipc=3, epochs=9)
+    report = run(parts, tmp_path / "run", cpu, seeds_of_scores=2, seeds=2, epochs=2, beside=[other], sample=8)
+    name = f"random-{other.content_id[:8]}"
+    assert [score.name for score in report.scores] == ["proxy", name, "random_subset", "params", "flops"]
+    by_name = {score.name: score for score in report.scores}
+    assert by_name[name].num_images == 9
+    assert by_name[name].trained
+    ledger = Ledger(tmp_path / "run" / "evaluations.sqlite")
+    with ledger._engine.connect() as connection:
+        query = "SELECT score, COUNT(DISTINCT setting), COUNT(*) FROM evaluations GROUP BY score"
+        found = {score: (settings, rows) for score, settings, rows in connection.exec_driver_sql(query)}
+    ledger.close()
+    assert found["random_subset"] == (2, 16)
+    assert found[name] == (1, 16)
+    # Both sets were trained for the epochs of the search, so equally many.
+    rows = [row for row in report.candidates if row.group == "sample"]
+    assert all(len(row.curve) == 2 and row.curve[-1] == (2, row.truth) for row in rows)
+    assert all(set(row.stds) == {"proxy", name, "random_subset"} for row in rows)
+    assert [one.epoch for one in report.epochs] == [1, 2]
+    assert report.epochs[-1].final.value == 1
+    assert report.epochs[-1].proxy.value == pytest.approx(by_name["proxy"].agreement.spearman.value)
+    assert {effect.parameter for effect in report.effects} == {"width", "depth", "activation", "norm"}
+    assert {bias.parameter for bias in by_name["proxy"].biases} <= {"width", "depth", "activation", "norm"}
+    flops = np.mean([row.scores["flops"] for row in rows])
+    assert by_name["proxy"].flops_per_candidate == pytest.approx(flops * (3 * 3 * 6 + 60))
+    assert by_name["params"].flops_per_candidate == 0
+    assert report.costs[0].flops == 0  # random images
+
+
+def test_a_set_of_other_data_is_refused_beside(parts, tmp_path, cpu):
+    from dataclasses import replace
+
+    other = toy_proxy(replace(parts[1], fingerprint="e" * 64))
+    with pytest.raises(NasproxyError, match="must come from the data"):
+        run(parts, tmp_path / "run", cpu, beside=[other])
+
+
+def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts, tmp_path, cpu):
+    from nasproxy.condense import build_proxy
+    from nasproxy.config import condense_config
+
+    names = "random_total,early_stop_total"
+    free = run(parts, tmp_path / "free", cpu, scores=names)
+    assert "random_total" not in [score.name for score in free.scores]
+    space, dataset, _, _, inspection = parts
+    config = condense_config(ipc=2, outer_steps=4, inner_steps=2, net_steps=2, width=8, depth=1, batch_real=40)
+    learned = build_proxy(dataset, config, choice=cpu)
+    task = proxy_task(learned, dataset)
+    report = run((space, dataset, learned, task, inspection), tmp_path / "run", cpu, scores=names, trials=1)
+    by_name = {score.name: score for score in report.scores}
+    assert by_name["random_total"].num_images > by_name["random_subset"].num_images
+    assert by_name["early_stop_total"].flops_per_candidate > by_name["proxy"].flops_per_candidate
+    assert report.costs[0].flops > 0
+
+
+def test_the_nearest_real_image_is_found(parts):
+    from nasproxy.summary import nearest_real, pictures_of
+
+    _, dataset, proxy, _, _ = parts
+    found = nearest_real(proxy, proxy.labels[0], dataset)
+    real = dataset.normalize(dataset.train.images[found])
+    assert torch.allclose(real, proxy.images[0])  # it holds real images
+    noisy = proxy.images[0] + 0.05 * torch.randn(proxy.images[0].shape, generator=torch.Generator().manual_seed(0))
+    from dataclasses import replace
+
+    moved = replace(proxy, images=noisy[None])
+    for place, image in enumerate(noisy):
+        own = (dataset.train.labels == proxy.labels[0, place]).nonzero()[:, 0]
+        gaps = [float((dataset.normalize(dataset.train.images[i : i + 1])[0] - image).norm()) for i in own.tolist()]
+        assert nearest_real(moved, proxy.labels[0], dataset)[place] == own[int(np.argmin(gaps))]
+    pictures, _ = pictures_of(proxy, dataset)
+    assert all(picture.nearest for picture in pictures)

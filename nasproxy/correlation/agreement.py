@@ -303,8 +303,10 @@ def _between_seeds(values: np.ndarray) -> np.ndarray:
 
 
 def _stepped_up(single: np.ndarray | float, seeds: int) -> np.ndarray:
-    """Reliability of a mean over ``seeds`` from that of one seed (Spearman and Brown)."""
-    return np.asarray(seeds * np.asarray(single) / (1 + (seeds - 1) * np.asarray(single)))
+    """Reliability of a mean over ``seeds`` from that of one seed (Spearman and Brown); below 0 that of one seed."""
+    single = np.asarray(single)
+    positive = np.maximum(single, 0)
+    return np.where(single > 0, seeds * positive / (1 + (seeds - 1) * positive), single)
 
 
 def reliability(values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Estimate:

@@ -38,7 +38,7 @@ class Bias:
 
 
 def grouped(values: Sequence[str | int | float | bool | None]) -> list[str]:
-    """A parameter's values as text, by candidate: numbers with many values in bands of about equal size.
+    """A parameter's values as text, by candidate: numbers with many values in bands of about equally many.
 
     None, a parameter that is not active, is "–".
     """
@@ -46,7 +46,7 @@ def grouped(values: Sequence[str | int | float | bool | None]) -> list[str]:
     known = sum(value is not None for value in values)
     if len(numbers) < known or len(set(numbers)) <= MAX_VALUES:
         return ["–" if value is None else str(value) for value in values]
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, NUM_BANDS + 1)))
+    edges = np.quantile(sorted(set(numbers)), np.linspace(0, 1, NUM_BANDS + 1))
     bands = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
     names = {}
     for band in sorted(set(bands.tolist())):
