@@ -16,6 +16,7 @@ from nasproxy.report import CandidateRow
 ALPHA = 1 - CONFIDENCE
 MIN_SHARED = 10  # candidates, for a paired difference
 RESAMPLES_PER_PAIR = 100  # so that the least p-value, adjusted for all pairs, is 2 / 100
+NOTHING = Estimate(None, None, None, 0)
 FROM_A_TABLE = "accuracy from the table"  # how the truth's note begins: no seed changes such an accuracy
 
 
@@ -114,34 +115,36 @@ def _compared(first: Run, second: Run, num_resamples: int, seed: int) -> Pair:
         "space": _same(first, second, "search space", "space"),
         "truth": one_truth,
     }
-    (x, truth_x), (y, truth_y) = _columns(list(a.values())), _columns(list(b.values()))
-    gap, p = unpaired_difference(x, truth_x, y, truth_y, num_resamples=num_resamples, seed=seed)
+    few, sizes = len(shared) < MIN_SHARED, (len(a), len(b))
+    every = (*_columns(list(a.values())), *_columns(list(b.values())))
     pair = Pair(
         first=first.key,
         second=second.key,
-        difference=gap,
-        p=p,
-        paired=False,
+        difference=NOTHING,
+        p=None,
+        paired=one_truth and not few,
         shared=len(shared),
-        n=(len(a), len(b)),
+        n=sizes,
         rhos=(first.rho.value, second.rho.value),
         unlike=tuple(name for name, same in alike.items() if not same),
     )
-    few = len(shared) < MIN_SHARED
-    if few or not one_truth:
+    if not pair.paired:
+        gap, p = unpaired_difference(*every, num_resamples=num_resamples, seed=seed)
         reasons = [name for name, holds in (("candidates", few), ("truth", not one_truth)) if holds]
-        return replace(pair, why=f"different {' and '.join(reasons)}")
+        return replace(pair, difference=gap, p=p, why=f"different {' and '.join(reasons)}")
     (x, truth_x), (y, truth_y) = _columns([a[name] for name in shared]), _columns([b[name] for name in shared])
     truth = truth_x if equal else (truth_x + truth_y) / 2
     (found,) = differences(x, {"second": y}, truth, num_resamples=num_resamples, seed=seed)
+    loose = None
+    if len(shared) < min(sizes) / 2:
+        loose = unpaired_difference(*every, num_resamples=num_resamples, seed=seed)[0]
     defined = found.difference.value is not None
     return replace(
         pair,
         difference=found.difference,
         p=None if found.difference.low is None else found.p,
-        paired=True,
         rhos=(float(spearman(x, truth)), float(spearman(y, truth))) if defined else (None, None),
-        loose=gap if len(shared) < min(pair.n) / 2 else None,
+        loose=loose,
         averaged=not equal,
     )
 
