@@ -447,11 +447,23 @@ def validate_command(
 
 
 @app.command("report")
-def report_command(run: RunArgument = None, out: Out = None) -> None:
-    """Write the HTML report of a finished run again, from its data."""
+def report_command(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help=f"Run folders; several are compared. [default: the newest one in {RUN_FOLDER}/]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write. [default: report.html in the run; of several compare.html beside them]"),
+    ] = None,
+) -> None:
+    """Write the HTML report of a finished run again, from its data; of several runs, one page that compares them."""
     from nasproxy import commands
 
-    commands.report(run or _newest_run(), out)
+    if runs and len(runs) > 1:
+        commands.compare(runs, out)
+        return
+    commands.report(runs[0] if runs else _newest_run(), out)
 
 
 def _newest_run() -> Path:

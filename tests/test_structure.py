@@ -19,7 +19,7 @@ LAYERS = [
     {"networks", "devices", "datasets", "figures", "plots"},
     {"train", "proxyset", "spaces"},
     {"condense", "zero_cost", "runs", "report", "pruning", "truth"},
-    {"evaluations", "page"},
+    {"evaluations", "page", "compare"},
     {"baselines"},
     {"scores", "ledger", "proposals", "workers"},
     {"coordinator", "objective"},

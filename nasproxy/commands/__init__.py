@@ -1,6 +1,7 @@
 """What each command does and says, one file per command: the work, and the lines a person reads on the way."""
 
 from nasproxy.commands.build import build
+from nasproxy.commands.compare import compare
 from nasproxy.commands.demo import demo
 from nasproxy.commands.evaluate import evaluate
 from nasproxy.commands.export import export
@@ -12,6 +13,7 @@ __all__ = [
     "Source",
     "build",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "export",
