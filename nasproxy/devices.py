@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
@@ -67,6 +68,49 @@ def training_precision(device: torch.device) -> str:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     has = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
     return "bfloat16" if has else "float32"
+
+
+POWERCAP = Path(
+    "/sys/class/powercap"
+)  # where Linux shows the energy counters of processors, to those who may read them
+
+
+def energy_meter(device: torch.device) -> Callable[[], float] | None:
+    """A function that gives the joules ``device`` has taken since this call; None where it does not tell.
+
+    Of a CUDA device by NVML, where its Python bindings are installed; of a CPU by the counters of its packages (RAPL),
+    whatever else they compute meanwhile.
+    """
+    if device.type == "cuda":
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+            start = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # in millijoules
+        except Exception:  # noqa: BLE001  # no bindings, no permission, an older card: it does not tell
+            return None
+        return lambda: (pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) - start) / 1e3
+    counters = sorted(POWERCAP.glob("intel-rapl:[0-9]*/energy_uj"))
+    counters = [path for path in counters if path.parent.name.count(":") == 1]  # packages, not their parts
+    try:
+        limits = [int((path.parent / "max_energy_range_uj").read_text()) for path in counters]
+        last = [int(path.read_text()) for path in counters]
+    except (OSError, ValueError):
+        return None
+    if not counters:
+        return None
+    total = 0
+
+    def joules() -> float:
+        nonlocal total
+        for place, path in enumerate(counters):
+            now = int(path.read_text())
+            total += (now - last[place]) % limits[place]  # a counter begins again at its limit
+            last[place] = now
+        return total / 1e6
+
+    return joules
 
 
 @contextmanager

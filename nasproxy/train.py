@@ -25,6 +25,7 @@ from nasproxy.atomic import write_atomically
 from nasproxy.augment import apply_augmentation, mirrored_first, sample_augmentation
 from nasproxy.chunks import activation_bytes, couples_images, even_parts, room
 from nasproxy.config import Recipe
+from nasproxy.devices import energy_meter
 from nasproxy.networks import seeded
 from nasproxy.randomness import derive_seed, generator
 
@@ -369,6 +370,7 @@ def train_candidate(
     """
     before = read_checkpoint(checkpoint)
     start = time.perf_counter() - (0.0 if before is None else before["seconds"])
+    joules = None if before is not None else energy_meter(device)  # nobody knows what the part before took
     shape = train.images.shape[1], train.images.shape[2], train.images.shape[3]
 
     def failed(reason: str) -> Fit:
@@ -403,7 +405,8 @@ def train_candidate(
         if not math.isfinite(loss):
             return failed(f"diverged: the held-out loss became {loss}")
         points = () if curve is None else (*curve.points, (recipe.epochs, accuracy))
-        return Fit(accuracy, loss, time.perf_counter() - start, curve=points)
+        taken = None if joules is None else joules()
+        return Fit(accuracy, loss, time.perf_counter() - start, curve=points, joules=taken)
 
     fewer: int | None = None
     try:

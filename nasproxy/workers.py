@@ -362,6 +362,8 @@ class Processes:
         if "seed" not in message or job is None:
             return []
         seed, curve = message.pop("seed"), message.pop("curve")
+        if message["joules"] is not None:  # the device's, while all were at work
+            message["joules"] /= self.size
         fit = Fit(**message, curve=tuple((epoch, value) for epoch, value in curve))
         starved = fit.failure is not None and fit.failure.startswith(OUT_OF_MEMORY)
         if starved and self.size > 1 and self._alone is not worker:  # the others may have taken the memory
