@@ -97,6 +97,7 @@ def validate(
         device=choice.device,
         folder=folder,
         spending=spending_of(proxy, dataset, task, inspection, search_config),
+        progress=progress,
     )
     measured_by: dict[str, Task] = {"proxy": task}
     for other in beside:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -130,6 +131,34 @@ def test_a_larger_sample_goes_on_from_the_smaller(road):
     assert len(sample(large)) == 7
     assert sample(small).items() <= sample(large).items()
     nasproxy(folder, "validate", run, "--sample", 5)  # as the other tests expect it
+
+
+def test_another_set_and_all_baselines_join_a_finished_run(road, tmp_path):
+    """What is trained stays; the copy of the other set is kept, so that its file may go."""
+    folder, run, _, _ = road
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    other = tmp_path / "kmeans.safetensors"
+    built = nasproxy(
+        folder, "build-proxy", "--dataset", "digits", "--method", "kmeans", "--ipc", 2, "--width", 4, "--out", other
+    )
+    assert "kmeans, 2 per class" in built
+    text = nasproxy(folder, "validate", copy, "--beside", tmp_path / "none.safetensors", code=2)
+    assert "none.safetensors" in text
+    scores = "kmeans_subset,early_stop,random_total,early_stop_total"
+    nasproxy(folder, "validate", copy, "--beside", other, "--scores", scores)
+    report = json.loads((copy / "report.json").read_text())
+    names = [score["name"] for score in report["scores"]]
+    content = load_proxy(other).content_id[:8]
+    beginning = ["proxy", f"kmeans-{content}", "random_subset", "kmeans_subset", "early_stop"]
+    assert names[:5] == beginning
+    assert set(names[5:]) <= {"random_total", "early_stop_total", "params", "flops"}
+    assert all(one["agreement"]["n"] == 5 for one in report["scores"])
+    assert any("--beside" in command for command in report["commands"])
+    other.unlink()
+    nasproxy(folder, "validate", copy, "--sample", 5)
+    again = json.loads((copy / "report.json").read_text())
+    assert {**report, "created": "", "commands": 0} == {**again, "created": "", "commands": 0}
 
 
 def test_the_plan_says_how_many_candidates_an_interval_takes(road):
