@@ -1,9 +1,12 @@
-"""The report's data, and what it says in words: the verdict, the pick, the cost."""
+"""The report's data, and what it says in words: the verdict, its warnings, the pick, the cost."""
 
 from __future__ import annotations
 
 import json
 import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -191,6 +194,15 @@ VERDICTS = {
     "unknown": "ρ or its interval is undefined, or nothing was validated",
 }
 
+ANSWERS = {  # to "Can I trust this proxy?"
+    "believe": "Yes.",
+    "weak": "Only partly.",
+    "worse": "No.",
+    "not_shown": "Not on this evidence.",
+    "harmful": "No.",
+    "unknown": "Nobody knows.",
+}
+
 FEW = 50  # below, intervals near ρ = .8 are wider than .25
 
 
@@ -260,11 +272,6 @@ def verdict(report: CorrelationReport) -> Verdict:
             + (f" On this sample {best.label} ranks better than the proxy set." if beaten else "")
         )
     details += _untrained(report, rho) + _only_between(proxy, rho)
-    if n < FEW:
-        details.append(
-            f"n = {n} is few: even near ρ = .8 an interval from fewer than {FEW} architectures is wider than .25. "
-            "nasproxy validate --sample N goes on with more."
-        )
     return Verdict(level, f"{claim}: {facts}.", tuple(details))
 
 
@@ -300,6 +307,120 @@ def _only_between(proxy: ScoreSummary, rho: Estimate) -> list[str]:
         f"Among candidates of equal {weakest.kind} it is not shown to rank: {rho_text(weakest.spearman)} on average. "
         f"What it knows may be which {weakest.kind} is better."
     ]
+
+
+MANY_TIES = 0.1  # of all pairs; the spread of ranks is then visibly smaller
+NOISY = 2.0  # a spread of the truth below this many standard deviations of one candidate over seeds
+
+
+def warnings_of(report: CorrelationReport) -> tuple[tuple[str, str], ...]:
+    """What weakens the verdict, as ``(kind, sentence)``: what it is, what follows, what to do about it."""
+    proxy = report.score("proxy")
+    if proxy is None or proxy.agreement.n == 0:
+        return ()
+    drawn = [row for row in report.candidates if row.group == "sample"]
+    measured = [row for row in drawn if row.truth is not None and row.ranking]
+    found = [
+        ("few candidates", _few(proxy.agreement.n)),
+        ("no sign of agreement", _includes_zero(proxy.agreement.spearman)),
+        ("little to tell apart", _range_restriction(measured)),
+        ("ties", _ties(measured, trained=report.full_seconds is not None)),
+        ("candidates left out", _left_out(len(drawn), proxy.agreement.n)),
+    ]
+    return tuple((kind, sentence) for kind, sentence in found if sentence)
+
+
+def _few(n: int) -> str:
+    if n >= FEW:
+        return ""
+    return (
+        f"n = {n} is few: even near ρ = .8 an interval from fewer than {FEW} architectures is wider than .25. "
+        "nasproxy validate RUN --sample N goes on with more, and with --plan says how many it takes, and how long."
+    )
+
+
+def _includes_zero(rho: Estimate) -> str:
+    if rho.low is None or rho.high is None or not rho.low <= 0 <= rho.high:
+        return ""
+    return (
+        f"The interval of ρ, {signed(rho.low)} to {signed(rho.high)}, includes 0: a score that knows nothing of these "
+        "architectures could have done as well. A larger sample (--sample N) shows whether there is anything; until "
+        "then choose by another score, or train fully."
+    )
+
+
+def _range_restriction(measured: list[CandidateRow]) -> str:
+    """Whether candidates differ too little for anything to rank them, given how far one training is from the next."""
+    truths = [row.truth for row in measured if row.truth is not None]
+    noises = [row.truth_std for row in measured if row.truth_std is not None]
+    if len(truths) < 4 or not noises:
+        return ""
+    spread, noise = statistics.stdev(truths), statistics.fmean(noises)
+    low, _, high = statistics.quantiles(truths, method="inclusive")
+    if spread >= NOISY * noise and high - low > noise:
+        return ""
+    return (
+        f"The candidates differ little: the middle half of them lies within {100 * (high - low):.1f} points of full "
+        f"accuracy (standard deviation {100 * spread:.1f}), and one candidate varies by {100 * noise:.1f} from seed to "
+        "seed. Much of their true order is luck, which keeps the ρ of any score low. More seeds (--full-seeds) or "
+        "longer full training tell them apart better; if they are alike, the choice matters little."
+    )
+
+
+def _ties(measured: list[CandidateRow], *, trained: bool) -> str:
+    """Pairs that truth or proxy cannot order; ``trained``: the truth is, so that more seeds of it can be had."""
+    seeds = " More seeds of full training tell some of them apart (--full-seeds 2)." if trained else ""
+    kinds = (
+        ("full accuracy", [row.truth for row in measured], f"nobody knows which of the two is better.{seeds}"),
+        (
+            "score",
+            [row.ranking.get("proxy") for row in measured],
+            "the proxy cannot order them. Train it on more seeds.",
+        ),
+    )
+    words = [
+        f"{percent(share)} of all pairs of candidates have the same {what}: {follows}"
+        for what, values, follows in kinds
+        if (share := _tied(values)) > MANY_TIES
+    ]
+    return " ".join(words)
+
+
+def _tied(values: Sequence[float | None]) -> float:
+    """The share of pairs that are equal, up to rounding."""
+    known = [float(f"{value:.12g}") for value in values if value is not None]
+    pairs = len(known) * (len(known) - 1)
+    return sum(num * (num - 1) for num in Counter(known).values()) / pairs if pairs else 0.0
+
+
+def _left_out(drawn: int, n: int) -> str:
+    if drawn <= n:
+        return ""
+    return (
+        f"{drawn - n} of the {drawn} candidates that were drawn count in no number, because a training failed. "
+        "If a net that fails is one the proxy likes, the proxy is worse than it looks. The reasons stand at the end."
+    )
+
+
+def advice(report: CorrelationReport) -> str:
+    """How many of the proxy's first to train fully, and what that loses; empty where nothing is known."""
+    proxy = report.score("proxy")
+    if proxy is None or proxy.agreement.regret_at_k.value is None or proxy.agreement.regret.value is None:
+        return ""
+    best_of, first, n, k = proxy.agreement.regret_at_k, proxy.agreement.regret, proxy.agreement.n, proxy.agreement.k
+    guess = "" if (proxy.agreement.spearman.low or 0) > 0 else " But its order is not shown to be better than chance."
+    return (
+        f"Train the proxy's first {k} fully and keep the best of them: among the {n} of the sample that loses "
+        f"{_points(best_of)} of full accuracy against the best; its first alone would lose "
+        f"{_points(first)}.{guess}"
+    )
+
+
+def _points(estimate: Estimate) -> str:
+    text = f"{100 * (estimate.value or 0.0):.1f} points"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} (95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def break_even(report: CorrelationReport) -> str | None:
@@ -351,8 +472,25 @@ def compact(value: float | None) -> str:
     if value is None:
         return "–"
     if value == int(value) and abs(value) < 1e15:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")
+
+
+PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """A large number with its prefix: ``1.2 T``, ``340 MFLOP``; a dash for None."""
+    if value is None:
+        return "–"
+    least, prefix = next(((least, prefix) for least, prefix in PREFIXES if abs(value) >= least), (1.0, ""))
+    number = value / least
+    return f"{number:.3g}" + (f" {prefix}{unit}" if prefix or unit else "")
+
+
+def energy_text(joules: float | None) -> str:
+    """Energy in watt-hours, as an electricity meter has it; a dash for None."""
+    return "–" if joules is None else amount(joules / 3600, "Wh")
 
 
 def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
