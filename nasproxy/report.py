@@ -254,14 +254,7 @@ def verdict(report: CorrelationReport) -> Verdict:
     else:
         level, claim = "weak", "This proxy set ranks architectures, but not demonstrably better than random real images"
     details = [f"Equally many random images: {against}."]
-    rival = report.score("early_stop")
-    against_rival = next((one for one in report.differences if one.score == "early_stop"), None)
-    if rival is not None and against_rival is not None and against_rival.difference.value is not None:
-        gap = against_rival.difference
-        details.append(
-            f"The full data at equal training cost, stopped early: {rho_text(rival.agreement.spearman)}; "
-            f"the difference is {rho_text(gap)}."
-        )
+    details += _rivals(report)
     free = [s for s in report.scores if s.name in ("params", "flops") and s.agreement.spearman.value is not None]
     if free:
         words = [f"{s.label} {rho_text(s.agreement.spearman)}" for s in free]
@@ -275,12 +268,40 @@ def verdict(report: CorrelationReport) -> Verdict:
     return Verdict(level, f"{claim}: {facts}.", tuple(details))
 
 
+RIVALS = {
+    "early_stop": "The full data at equal training cost, stopped early",
+    "kmeans_subset": "Equally many real images chosen by k-means",
+    "random_total": "More random images, at equal total cost",
+    "kmeans_total": "More real images by k-means, at equal total cost",
+    "early_stop_total": "The full data at equal total cost, stopped early",
+}
+
+
+def _rivals(report: CorrelationReport) -> list[str]:
+    """What else could be trained on: at equal cost (of those at equal total cost the best), and the sets beside."""
+    totals = [s for s in report.scores if s.name.endswith("_total") and s.agreement.spearman.value is not None]
+    best = max(totals, key=lambda s: s.agreement.spearman.value or 0.0, default=None)
+    told = [s for name in RIVALS for s in report.scores if s.name == name and (s not in totals or s is best)]
+    others = [s for s in report.scores if s.trained and s.name not in (*TRAINED, *RIVALS)]
+    sentences = []
+    for score in (*told, *others):
+        found = next((one.difference for one in report.differences if one.score == score.name), None)
+        if found is not None and found.value is not None:
+            what = RIVALS.get(score.name, f"Beside it, {score.label[0].lower()}{score.label[1:]}")
+            luck = " It is the better of those." if score is best and len(totals) > 1 else ""
+            sentences.append(
+                f"{what}: {rho_text(score.agreement.spearman)}; the difference is {rho_text(found)}.{luck}"
+            )
+    return sentences
+
+
 TRAINED = ("proxy", "random_subset", "early_stop")
 
 
 def _untrained(report: CorrelationReport, rho: Estimate) -> list[str]:
     """The best of the scores that need no training, when it ranks better than the proxy."""
-    others = [s for s in report.scores if s.name not in (*TRAINED, "params", "flops", report.objective)]
+    known = (*TRAINED, "params", "flops", report.objective)
+    others = [s for s in report.scores if not s.trained and s.name not in known]
     defined = [s for s in others if s.agreement.spearman.value is not None]
     if not defined:
         return []

@@ -61,7 +61,7 @@ def truth_text(row: CandidateRow) -> str:
 
 def baselines(report: CorrelationReport) -> list[ScoreSummary]:
     """The proxy, its baselines, and what was searched by."""
-    names = ("proxy", "random_subset", "early_stop", report.objective, "params")
+    names = ("proxy", "random_subset", "kmeans_subset", "early_stop", report.objective, "params")
     return [score for name in dict.fromkeys(names) for score in report.scores if score.name == name]
 
 
