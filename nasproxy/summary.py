@@ -168,6 +168,7 @@ def summaries_of(
         measured = task is not None
         trained = isinstance(task, TrainingTask)
         energies = [one.scores[name].joules for one in complete] if measured else []
+        num_seeds = complete[0].scores[name].num_seeds if complete and measured else 1
         own = reliability_of(complete, name, config.seed) if measured else EXACT
         return ScoreSummary(
             name=name,
@@ -183,7 +184,7 @@ def summaries_of(
             biases=biases(column, truth, strata, seed=config.seed),
             trained=trained,
             flops_per_candidate=(
-                one_training(task, flops) if isinstance(task, TrainingTask) else None if measured else 0.0
+                num_seeds * one_training(task, flops) if isinstance(task, TrainingTask) else None if measured else 0.0
             ),
             joules_per_candidate=_mean_known(energies),
         )

@@ -265,7 +265,7 @@ def test_other_sets_stand_beside_and_random_images_are_drawn_for_every_seed(part
     assert {effect.parameter for effect in report.effects} == {"width", "depth", "activation", "norm"}
     assert {bias.parameter for bias in by_name["proxy"].biases} <= {"width", "depth", "activation", "norm"}
     flops = np.mean([row.scores["flops"] for row in rows])
-    assert by_name["proxy"].flops_per_candidate == pytest.approx(flops * (3 * 3 * 6 + 60))
+    assert by_name["proxy"].flops_per_candidate == pytest.approx(2 * flops * (3 * 3 * 6 + 60))
     assert by_name["params"].flops_per_candidate == 0
     assert report.costs[0].flops == 0  # random images
 
