@@ -49,6 +49,13 @@ class Spending:
         """How many times the proxy's training cost a candidate may cost, when making the rival costs ``own``; ≥ 1."""
         return max(1.0, (self.making + self.training - own) / self.training) if self.training > 0 else 1.0
 
+    def buys_full_training(self, proxy_images: float, full_images: float) -> bool:
+        """Whether at this cost each candidate could be trained fully, on ``full_images`` images counted by epoch.
+
+        ``proxy_images``: as many as it sees on the proxy set. Rivals at equal total cost are then none: the truth is.
+        """
+        return self.times() * proxy_images >= full_images
+
 
 def spending_of(
     proxy: ProxySet, dataset: Dataset, task: TrainingTask, inspection: SpaceInspection, config: SearchConfig

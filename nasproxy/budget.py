@@ -227,7 +227,7 @@ def plan_search(
         epochs = epochs or search.epochs or task.recipe.epochs
         return search.seeds * (epochs * share * num_images * small + evaluation)
 
-    def score_seconds(search: SearchConfig, name: str) -> float:
+    def score_seconds(search: SearchConfig, name: str, full_images: float | None = None) -> float:
         if name in ZERO_COST:
             return search.seeds * ZERO_COST_STEPS * MINIBATCH * small
         times = 1.0
@@ -235,6 +235,9 @@ def plan_search(
             own = replace(task, recipe=replace(task.recipe, epochs=search.epochs or task.recipe.epochs))
             spending = spending_of(proxy, dataset, own, inspection, search)
             times = 1.0 if spending is None else spending.times()
+            seen = own.recipe.epochs * num_images
+            if spending is not None and full_images is not None and spending.buys_full_training(seen, full_images):
+                times = 0.0  # it is left out
         return times * proxy_seconds(search)
 
     def candidate_seconds(search: SearchConfig) -> float:
@@ -258,7 +261,8 @@ def plan_search(
         images = min(config.images or len(dataset.train), len(dataset.train))
         full = 0.0 if truth else config.seeds * (config.epochs * images * large + evaluation)
         # The sample is trained on the proxy and on random images, too; the pick once more for the test accuracy.
-        more = sum(score_seconds(search, name) for name in score_names(config.scores))
+        fully = None if truth else float(config.epochs * images)
+        more = sum(score_seconds(search, name, fully) for name in score_names(config.scores))
         return (config.sample + config.top + 1) * full + config.sample * (2 * proxy_seconds(search) + more)
 
     def total_seconds(search: SearchConfig, config: ValidateConfig) -> float:

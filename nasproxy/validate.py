@@ -105,10 +105,21 @@ def validate(
         recipe = replace(other.recipe, epochs=task.recipe.epochs)
         name = f"{other.method}-{other.content_id[:8]}"
         measured_by[name] = proxy_task(other, dataset, recipe, precision=task.precision, score=name)
-    for name in ("random_subset", *score_names(config.scores)):
-        if name in (*measured_by, *COUNTED):
-            continue
-        if SCORES[name].total and making.times(True) < LEAST_TIMES:
+    full = full_task(dataset, config) if truth is None else None
+    test = full_task(dataset, config, split="test") if truth is None else None
+    asked = ("random_subset", *score_names(config.scores))
+    totals_spared = making.times(True) < LEAST_TIMES
+    if full is not None and making.spending is not None and any(SCORES[name].total for name in asked):
+        seen, fully = (each.recipe.epochs * len(each.train.images) for each in (task, full))
+        if making.spending.buys_full_training(seen, fully):
+            totals_spared = True
+            notes_list.append(
+                f"No rivals at equal total cost: making the proxy set and training {search_config.trials} candidates "
+                f"on it costs {making.times(True):.0f} times as much as the training alone, for which each of them "
+                "could have been trained fully."
+            )
+    for name in asked:
+        if name in (*measured_by, *COUNTED) or (SCORES[name].total and totals_spared):
             continue
         try:
             measured_by[name] = make_task(name, proxy, dataset, making=making)
@@ -125,8 +136,6 @@ def validate(
         for name in DRAWN
         if name in measured_by
     }
-    full = full_task(dataset, config) if truth is None else None
-    test = full_task(dataset, config, split="test") if truth is None else None
 
     # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
     chosen = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]

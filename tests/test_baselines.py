@@ -39,6 +39,12 @@ def test_what_a_rival_may_spend():
     assert Spending(5.0, 0.0).times() == 1.0
 
 
+def test_who_can_train_fully_at_that_cost_needs_no_rival():
+    spending = Spending(making=150.0, training=100.0)  # 2.5 times
+    assert spending.buys_full_training(proxy_images=100, full_images=250)
+    assert not spending.buys_full_training(proxy_images=100, full_images=251)
+
+
 def test_random_draws_differ_and_the_first_is_the_single_one():
     dataset, proxy = toy_dataset(), toy_proxy()
     draws = [random_subset_task(proxy, dataset, Making(draw=draw)) for draw in range(3)]

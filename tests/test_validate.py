@@ -289,7 +289,11 @@ def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts
     config = condense_config(ipc=2, outer_steps=4, inner_steps=2, net_steps=2, width=8, depth=1, batch_real=40)
     learned = build_proxy(dataset, config, choice=cpu)
     task = proxy_task(learned, dataset)
-    report = run((space, dataset, learned, task, inspection), tmp_path / "run", cpu, scores=names, trials=1)
+    learnt = (space, dataset, learned, task, inspection)
+    cheap = run(learnt, tmp_path / "cheap", cpu, scores=names, trials=1)  # full training is one epoch
+    assert "random_total" not in [score.name for score in cheap.scores]
+    assert any("each of them could have been trained fully" in note for note in cheap.notes)
+    report = run(learnt, tmp_path / "run", cpu, scores=names, trials=2, epochs=40)
     by_name = {score.name: score for score in report.scores}
     assert by_name["random_total"].num_images > by_name["random_subset"].num_images
     assert by_name["early_stop_total"].flops_per_candidate > by_name["proxy"].flops_per_candidate
