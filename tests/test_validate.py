@@ -279,6 +279,8 @@ def test_a_set_of_other_data_is_refused_beside(parts, tmp_path, cpu):
 
 
 def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts, tmp_path, cpu):
+    from dataclasses import replace
+
     from nasproxy.condense import build_proxy
     from nasproxy.config import condense_config
 
@@ -288,7 +290,7 @@ def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts
     space, dataset, _, _, inspection = parts
     config = condense_config(ipc=2, outer_steps=4, inner_steps=2, net_steps=2, width=8, depth=1, batch_real=40)
     learned = build_proxy(dataset, config, choice=cpu)
-    task = proxy_task(learned, dataset)
+    task = proxy_task(learned, dataset, replace(learned.recipe, epochs=10))
     learnt = (space, dataset, learned, task, inspection)
     cheap = run(learnt, tmp_path / "cheap", cpu, scores=names, trials=1)  # full training is one epoch
     assert "random_total" not in [score.name for score in cheap.scores]
