@@ -594,12 +594,16 @@ def list_command() -> None:
 @app.command("demo")
 def demo_command(
     out: Annotated[Path, typer.Option(help="Folder of the demo's proxy set and run.")] = RUN_FOLDER / "demo",
+    complete: Annotated[
+        bool,
+        typer.Option("--complete", help="Two seeds, 60 candidates and every baseline: some twenty minutes."),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """The whole road on the embedded digits, in under three minutes on two CPU cores."""
     from nasproxy import commands
 
-    commands.demo(out, device)
+    commands.demo(out, device, complete=complete)
 
 
 @app.callback(invoke_without_command=True)
