@@ -14,30 +14,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasproxy import charts
 from nasproxy.atomic import write_atomically
 from nasproxy.charts import MANY, is_accuracy, main_score, numbered
-from nasproxy.report import (
-    ANSWERS,
-    MAX_ROWS,
-    VERDICTS,
-    CandidateRow,
-    CorrelationReport,
-    advice,
-    amount,
-    break_even,
-    compact,
-    duration_text,
-    energy_text,
-    percent,
-    picked_by,
-    rho_text,
-    signed,
-    verdict,
-    warnings_of,
-)
+from nasproxy.report import MAX_ROWS, CandidateRow, CorrelationReport
+from nasproxy.verdict import ANSWERS, VERDICTS, advice, break_even, picked_by, verdict, warnings_of
+from nasproxy.wording import amount, compact, duration_text, energy_text, percent, rho_text, signed
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_TABLE = 1000  # candidates
 MAX_PLAIN = 400_000  # bytes of a download
@@ -157,22 +144,27 @@ def _data(report: CorrelationReport) -> dict[str, Any]:
     return {name: value for name, value in asdict(report).items() if name != "pictures"}
 
 
-def render_report(report: CorrelationReport) -> str:
-    """The page: one HTML document without outside references; equal reports give equal text.
-
-    The page's policy names its one script by its digest and allows no other.
-    """
-    script = files("nasproxy").joinpath("templates", "page.js").read_text(encoding="utf-8")
+def environment() -> Environment:
+    """The templates, which escape what they are given and refuse what they do not know."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("nasproxy"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+
+
+def render_report(report: CorrelationReport) -> str:
+    """The page: one HTML document without outside references; equal reports give equal text.
+
+    The page's policy names its one script by its digest and allows no other.
+    """
+    script = files("nasproxy").joinpath("templates", "page.js").read_text(encoding="utf-8")
+    templates = environment()
+    templates.filters |= {
         "signed": signed,
         "percent": percent,
         "duration": duration_text,
@@ -190,7 +182,7 @@ def render_report(report: CorrelationReport) -> str:
     few = len(report.scores) <= MAX_SCORES
     baselines = {*(score.name for score in charts.baselines(report)), "flops"}
     first_scores = [score for score in report.scores if few or is_accuracy(score) or score.name in baselines]
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         report=report,
         main=main_score(report),
         questions=QUESTIONS,

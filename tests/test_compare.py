@@ -21,7 +21,9 @@ from nasproxy.compare.runs import Run, common_scores, notes_of, side_by_side
 from nasproxy.correlation import Estimate, holm, paired_difference, rank_correlation
 from nasproxy.correlation.bootstrap import NUM_RESAMPLES, p_value
 from nasproxy.errors import NasproxyError
-from nasproxy.report import DATA_FILE, VERDICTS, rho_text, save_report, signed
+from nasproxy.report import DATA_FILE, save_report
+from nasproxy.verdict import VERDICTS
+from nasproxy.wording import rho_text, signed
 
 
 def sample_of(report):

@@ -31,7 +31,6 @@ from nasproxy.errors import NasproxyError
 from nasproxy.figures import class_strips, image_grid_png
 from nasproxy.page import QUESTIONS, candidates_csv, render_report, write_report
 from nasproxy.report import (
-    VERDICTS,
     CandidateRow,
     ClassPicture,
     CorrelationReport,
@@ -40,20 +39,11 @@ from nasproxy.report import (
     Failure,
     FrontPoint,
     ScoreSummary,
-    advice,
-    amount,
-    break_even,
-    compact,
-    duration_text,
-    energy_text,
-    percent,
     read_report,
     save_report,
-    signed,
-    three_lines,
-    verdict,
-    warnings_of,
 )
+from nasproxy.verdict import VERDICTS, advice, break_even, three_lines, verdict, warnings_of
+from nasproxy.wording import amount, compact, duration_text, energy_text, percent, signed
 
 HOSTILE = "<script>alert('x')</script>\"&$"
 

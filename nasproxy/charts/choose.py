@@ -13,7 +13,8 @@ from nasproxy.correlation import recall_at_k
 from nasproxy.correlation.ranks import regret_at_k
 from nasproxy.figures import curves_svg, history_svg
 from nasproxy.plots import Dot, dots_svg
-from nasproxy.report import CandidateRow, CorrelationReport, compact, percent
+from nasproxy.report import CandidateRow, CorrelationReport
+from nasproxy.wording import compact, percent
 
 MAX_K = 20  # of curves against k
 BEST = 0.2  # the share of candidates that counts as the true best

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from nasproxy.correlation import Estimate
 from nasproxy.plots import Span
-from nasproxy.report import TRAINED, CandidateRow, CorrelationReport, ScoreSummary, percent, rho_text
+from nasproxy.report import CandidateRow, CorrelationReport, ScoreSummary
+from nasproxy.verdict import TRAINED
+from nasproxy.wording import percent, rho_text
 
 MIN_CURVE = 8  # candidates of a curve over k or n
 MANY = 300  # candidates: the names of more stand once in the page, and not with every mark of every figure

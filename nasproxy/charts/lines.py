@@ -19,7 +19,8 @@ from nasproxy.charts.common import (
 )
 from nasproxy.correlation.parameters import MAX_VALUES
 from nasproxy.plots import Line, Scale, lines_svg, parallel_svg, shorter, tick_text
-from nasproxy.report import CandidateRow, CorrelationReport, compact, percent
+from nasproxy.report import CandidateRow, CorrelationReport
+from nasproxy.wording import compact, percent
 
 MAX_LINES = 300  # more are neither seen apart nor small
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from nasproxy.charts.common import Chart, main_score, mark_text, measured_sample, numbered, ranks_from_best, spans_of
 from nasproxy.correlation import Estimate
 from nasproxy.plots import Dot, Span, dots_svg, shorter, spans_svg
-from nasproxy.report import CandidateRow, CorrelationReport, signed
+from nasproxy.report import CandidateRow, CorrelationReport
+from nasproxy.wording import signed
 
 SMALL = 310  # pixels, of a figure of which three stand side by side
 MAX_VALUE = 16  # characters of a parameter's value there

@@ -23,7 +23,8 @@ from nasproxy.charts.common import (
 from nasproxy.correlation import Estimate, spearman
 from nasproxy.figures import curves_svg, forest_svg
 from nasproxy.plots import Dot, dots_svg, spans_svg, tick_text
-from nasproxy.report import CandidateRow, CorrelationReport, ScoreSummary, percent, rho_text, signed
+from nasproxy.report import CandidateRow, CorrelationReport, ScoreSummary
+from nasproxy.wording import percent, rho_text, signed
 
 NUM_SUBSETS = 200  # of a size, in the curve of ρ against n
 

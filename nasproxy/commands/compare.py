@@ -11,7 +11,7 @@ from nasproxy.compare import load_runs, write_comparison
 from nasproxy.compare.conclusions import p_text
 from nasproxy.correlation import Estimate
 from nasproxy.errors import NasproxyError
-from nasproxy.report import signed
+from nasproxy.wording import signed
 
 COMPARE_FILE = "compare.html"
 MAX_PAIRS = 6  # on the terminal; the page has all

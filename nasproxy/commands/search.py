@@ -24,7 +24,7 @@ from nasproxy.objective import NUM_REFERENCES, Objective, check_objective, make_
 from nasproxy.page import write_report
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import SUFFIX, ProxySet, load_proxy, newest_proxy
-from nasproxy.report import CorrelationReport, read_report, save_report, signed, three_lines, verdict
+from nasproxy.report import CorrelationReport, read_report, save_report
 from nasproxy.runs import (
     CHECKPOINTS,
     LEDGER_FILE,
@@ -44,7 +44,9 @@ from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_sp
 from nasproxy.study import default_pending
 from nasproxy.truth import Truth, load_truth
 from nasproxy.validate import validate as run_validation
+from nasproxy.verdict import three_lines, verdict
 from nasproxy.watching import JsonLines, LiveTable, Watcher, make_tracker, tracker_names, watched
+from nasproxy.wording import signed
 from nasproxy.workers import Crew, default_size, hire
 
 # Starting workers takes seconds: shorter work is done by this process.

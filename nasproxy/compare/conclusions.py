@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from nasproxy.compare.pairs import ALPHA, Pair, all_pairs, like_for_like
 from nasproxy.compare.runs import Run
 from nasproxy.correlation import Estimate
-from nasproxy.report import FEW, Verdict, rho_text, signed
+from nasproxy.verdict import FEW, Verdict
+from nasproxy.wording import rho_text, signed
 
 
 @dataclass(frozen=True)

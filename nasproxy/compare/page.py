@@ -14,7 +14,9 @@ from nasproxy.compare.conclusions import Comparison, listed, p_text, same_picks,
 from nasproxy.compare.pairs import MIN_SHARED, Pair
 from nasproxy.compare.runs import Run, common_scores, notes_of, side_by_side
 from nasproxy.correlation import Estimate
-from nasproxy.report import compact, duration_text, percent, picked_by, rho_text, signed
+from nasproxy.page import environment
+from nasproxy.verdict import picked_by
+from nasproxy.wording import compact, duration_text, percent, rho_text, signed
 
 SEARCH, FULL = "Search", "Full training, for validation"  # rows of a report's costs
 
@@ -171,16 +173,8 @@ def _context(comparison: Comparison) -> dict[str, Any]:
 
 def render_comparison(comparison: Comparison) -> str:
     """The page: one HTML document without outside references; equal comparisons give equal text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("nasproxy"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment()
+    templates.filters |= {
         "signed": signed,
         "percent": percent,
         "duration": duration_text,
@@ -188,8 +182,8 @@ def render_comparison(comparison: Comparison) -> str:
         "listed": listed,
         "remarks": remarks,
     }
-    environment.tests |= {"significant": significant}
-    return environment.get_template("compare.html.j2").render(_context(comparison))
+    templates.tests |= {"significant": significant}
+    return templates.get_template("compare.html.j2").render(_context(comparison))
 
 
 def write_comparison(comparison: Comparison, path: Path) -> Path:

@@ -10,7 +10,8 @@ from string import ascii_uppercase
 
 from nasproxy.correlation import Estimate
 from nasproxy.errors import NasproxyError
-from nasproxy.report import TRAINED, CandidateRow, CorrelationReport, ScoreSummary, read_report
+from nasproxy.report import CandidateRow, CorrelationReport, ScoreSummary, read_report
+from nasproxy.verdict import TRAINED
 
 
 @dataclass(frozen=True)
