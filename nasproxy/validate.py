@@ -137,6 +137,9 @@ def validate(
         if name in measured_by
     }
 
+    for name, drawn in draws.items():
+        if len(drawn) > 1:
+            measured_by[name] = replace(drawn[0], label=f"{drawn[0].label[:-1]}, {len(drawn)} draws)")
     # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
     chosen = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
     jobs: dict[tuple[int, str, int], Job] = {}

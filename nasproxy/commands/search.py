@@ -190,7 +190,13 @@ def search(
         truth=None if truth is None else str(truth),
         notes=_notes(prepared, config, validate_config, validation=validation and table is None),
         commands=_commands(
-            prepared.proxy, space_spec, config, validate_config, validation=validation, truth=truth, beside=beside
+            prepared.proxy,
+            space_spec,
+            config,
+            validate_config,
+            validation=validation,
+            truth=truth,
+            beside=[run / name for name in others],
         ),
         space_lines=prepared.space.describe(),
         storage=None if storage is None else hidden(database_url(storage)),
@@ -348,7 +354,7 @@ def _commands(
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             build_words += [f"--{name.replace('_', '-')}", text]
-    words: list[object] = ["nasproxy", "search", "--space", space]
+    words: list[object] = ["nasproxy", "search", "--space", _from_here(space)]
     for name in ("trials", *STUDY_SETTINGS):
         if getattr(search_config, name) not in ("", None):
             words += [f"--{name}", getattr(search_config, name)]
@@ -366,6 +372,12 @@ def _commands(
             words += ["--full-images", validate_config.images]
         words += ["--full-precision", validate_config.precision]
     return [shlex.join(map(str, build_words)), shlex.join(map(str, words))]
+
+
+def _from_here(path: str) -> str:
+    """A path below the current folder without what leads there: who repeats a command has other folders above it."""
+    whole = Path(path)
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else path
 
 
 def _validate_and_report(
@@ -462,7 +474,7 @@ def validate(
             validate_config,
             validation=True,
             truth=truth_path,
-            beside=beside,
+            beside=[run / name for name in others],
         ),
     )
     with _at_work(run, storage, workers or default_size(prepared.choice.device), prepared.choice) as (ledger, crew):
