@@ -207,7 +207,7 @@ def strata_of(complete: list[Measured], inspection: SpaceInspection) -> dict[str
 def one_training(task: TrainingTask, flops: float) -> float:
     """FLOPs of training and measuring one net once, whose forward pass of an image takes ``flops``."""
     seen = task.recipe.epochs * len(task.train.images)
-    return flops * (FIRST_ORDER * seen + len(task.held_out.images))
+    return float(flops * (FIRST_ORDER * seen + len(task.held_out.images)))
 
 
 def epochs_of(complete: list[Measured], columns: Mapping[str, np.ndarray], seed: int) -> tuple[EpochAgreement, ...]:
@@ -315,7 +315,7 @@ def costs(
     making = None if spending is None else spending.making
 
     def flops(task: TrainingTask, candidates: Sequence[Candidate], seeds: int) -> float:
-        return sum(seeds * one_training(task, inspection.counts(candidate).flops) for candidate in candidates)
+        return sum((seeds * one_training(task, inspection.counts(candidate).flops) for candidate in candidates), 0.0)
 
     whole = [row.candidate for row in (*search.ranking, *search.failed)]
     costs = [
