@@ -1,4 +1,5 @@
 import io
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -15,6 +16,9 @@ DRAWINGS = {
     "curves": lambda: curves_svg(
         [("a $x$", [1, 2], [3, 4]), ("b", [1, 2], [0, 1]), ("", [1, 2], [5, 6])], "k", "regret", name="c"
     ),
+    "bands": lambda: curves_svg(
+        [("a", [1, 2], [3, 4])], "k", "regret", name="d", bands={"a": ([2, 3], [4, 5])}, title="<t> & 'u'"
+    ),
     "history": lambda: history_svg([(1, 0.2), (2, 0.5), (4, 0.3)], "accuracy, %"),
 }
 
@@ -26,6 +30,26 @@ def test_drawings_are_xml_and_repeat_byte_by_byte(name):
     root = ET.fromstring(first)
     assert root.tag.endswith("svg")
     assert "<script" not in first
+    assert "<style" not in first  # it would hold for the whole page
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_colour_is_one_of_the_page_s(name):
+    without = re.sub(r"var\(--[a-z]+, #[0-9A-F]{6}\)", "", DRAWINGS[name]())
+    assert not re.search(r"#[0-9a-fA-F]{6}\b", without)
+    assert "DejaVu" not in without
+
+
+def test_two_figures_share_no_ids():
+    def ids(name):
+        return set(re.findall(r'id="([^"]*)"', curves_svg([("a", [1, 2], [3, 4])], "k", "y", name=name)))
+
+    assert ids("one")
+    assert not ids("one") & ids("two")
+    svg = curves_svg([("a", [1, 2], [3, 4])], "k", "y", name="one")
+    assert set(re.findall(r'(?:url\(|href=")#([^")]*)', svg)) <= ids("one")
 
 
 def picture(data):

@@ -61,9 +61,11 @@ function show(one, x, y) {
   mark(one.id === undefined ? [one.element] : same(one.id));
   tip.textContent = one.label;
   tip.hidden = false;
+  tip.style.left = tip.style.top = 0; // as wide as its words, wherever it stood
   const { width, height } = tip.getBoundingClientRect(), room = 12;
-  tip.style.left = `${Math.max(4, Math.min(x + room, document.documentElement.clientWidth - width - 4))}px`;
-  tip.style.top = `${y - height - room < 4 ? y + room : y - height - room}px`;
+  const right = document.documentElement.clientWidth - width - 4;
+  tip.style.left = `${scrollX + Math.max(4, Math.min(x + room, right))}px`;
+  tip.style.top = `${scrollY + (y - height - room < 4 ? y + room : y - height - room)}px`;
 }
 
 // Of many candidates the names stand in the table only.
@@ -138,7 +140,6 @@ for (const svg of document.querySelectorAll("svg.plot")) {
 }
 
 document.addEventListener("pointerdown", (event) => event.target.closest("svg.plot") || hide());
-document.addEventListener("scroll", () => (tip.hidden = true), { passive: true, capture: true });
 for (const body of document.querySelectorAll("tbody")) {
   body.addEventListener("pointerover", (event) => mark(same(event.target.closest("tr").dataset.id)));
   body.addEventListener("pointerleave", () => mark([]));
