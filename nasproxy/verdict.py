@@ -37,7 +37,7 @@ ANSWERS = {  # to "Can I trust this proxy?"
     "worse": "No.",
     "not_shown": "Not on this evidence.",
     "harmful": "No.",
-    "unknown": "Nobody knows.",
+    "unknown": "Not known.",
 }
 
 FEW = 50  # below, intervals near ρ = .8 are wider than .25
@@ -236,8 +236,9 @@ def _tied(values: Sequence[float | None]) -> float:
 def _left_out(drawn: int, n: int) -> str:
     if drawn <= n:
         return ""
+    verb = "counts" if drawn - n == 1 else "count"
     return (
-        f"{drawn - n} of the {drawn} candidates that were drawn count in no number, because a training failed. "
+        f"{drawn - n} of the {drawn} candidates that were drawn {verb} in no number, because a training failed. "
         "If a net that fails is one the proxy likes, the proxy is worse than it looks. The reasons stand at the end."
     )
 
@@ -257,10 +258,9 @@ def advice(report: CorrelationReport) -> str:
 
 
 def _points(estimate: Estimate) -> str:
-    text = f"{100 * (estimate.value or 0.0):.1f} points"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} (95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (None if end is None else round(100 * end, 1) + 0.0 for end in ends)  # −0.0 + 0.0 is 0.0
+    return f"{value} points" if low is None or high is None else f"{value} points (95 % interval {low} to {high})"
 
 
 def break_even(report: CorrelationReport) -> str | None:

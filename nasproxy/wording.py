@@ -54,11 +54,11 @@ def compact(value: float | None) -> str:
     return f"{value:.4g}".replace("-", "−")
 
 
-PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"))
 
 
 def amount(value: float | None, unit: str = "") -> str:
-    """A large number with its prefix: ``1.2 T``, ``340 MFLOP``; a dash for None."""
+    """A number with its prefix: ``1.2 T``, ``340 MFLOP``, ``5 mWh``; a dash for None."""
     if value is None:
         return "–"
     least, prefix = next(((least, prefix) for least, prefix in PREFIXES if abs(value) >= least), (1.0, ""))

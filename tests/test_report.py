@@ -683,5 +683,6 @@ def test_large_numbers_and_energy_for_people():
     assert amount(2e6, "FLOP") == "2 MFLOP"
     assert energy_text(7200.0) == "2 Wh"
     assert energy_text(3.6e6) == "1 kWh"
+    assert energy_text(18.0) == "5 mWh"
     assert energy_text(None) == "–"
     assert compact(-0.5) == "−0.5"

@@ -174,8 +174,8 @@ def against_epochs(report: CorrelationReport) -> Chart | None:
     )
     return Chart(
         svg,
-        "Where the second line is high early, full training could be stopped there. Accuracies on the way are lower "
-        "than those of a training that ends there, for the learning rate is still high. Shaded: 95 % intervals.",
+        "Where accuracies agree early with the final ones, full training could be stopped there. On the way they are "
+        "lower than those of a training that ends there, for the learning rate is still high. Shaded: 95 % intervals.",
     )
 
 
