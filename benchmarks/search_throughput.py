@@ -178,6 +178,7 @@ class Instant:
     """A crew that answers at once, for the cost of all the rest."""
 
     size = 1
+    keep = None
 
     def __init__(self) -> None:
         self.job: Job | None = None

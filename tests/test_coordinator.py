@@ -16,6 +16,8 @@ class Fake:
         self.jobs = []
         self.trained = []
 
+    keep = None
+
     @property
     def free(self):
         return self.size - len(self.jobs)

@@ -338,7 +338,10 @@ def test_kill_9_loses_no_finished_trial_and_changes_nothing(parts, tmp_path):
         process.wait()
         process.stdout.close()
         if (run / "study.sqlite").exists():
-            complete = len(study_of(run).get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+            try:
+                complete = len(study_of(run).get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+            except KeyError:  # a slow machine: killed between the making of the file and that of the study
+                complete = 0
             assert complete >= finished
             finished = complete
     resumed = search(parts, run, trials=6)
