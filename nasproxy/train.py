@@ -32,8 +32,8 @@ from nasproxy.randomness import derive_seed, generator
 EVALUATION_BATCH = 512
 CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
 
-# Activations of a whole training, from which on a CPU compiling pays: it takes about 12 s, and gives back a quarter
-# to a third of a training, which takes a second or so for each GB (benchmarks/LOG.md).
+# Activations of a whole training, from which on a CPU compiling pays: it takes about 12 s, and gives back a part of a
+# training, which takes a second or so for each GB; how much depends on processor and net (benchmarks/LOG.md).
 COMPILE_FROM_BYTES = 100e9
 
 

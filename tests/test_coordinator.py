@@ -11,12 +11,12 @@ from nasproxy.workers import Job, Result
 class Fake:
     """A crew that answers the latest job first, one seed at a time."""
 
+    keep = None
+
     def __init__(self, size=2):
         self.size = size
         self.jobs = []
         self.trained = []
-
-    keep = None
 
     @property
     def free(self):
