@@ -14,7 +14,8 @@ from html import escape
 
 WIDTH, HEIGHT = 442, 317  # as wide as a telephone's screen
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
-RADIUS = 4.5
+RADIUS, SMALL_RADIUS = 4.5, 2.5
+MANY = 300  # dots that are drawn small, or they would hide each other
 LOG_RATIO = 10  # between the ends of an axis that may be logarithmic, from which on it is
 
 
@@ -132,10 +133,10 @@ def _mark(tag: str, attributes: str, kind: str, label: str, who: int | None) -> 
     return f"<{tag} {attributes}{look}{own}><title>{escape(label)}</title></{tag}>"
 
 
-def _dot(x: float, y: float, kind: str, label: str, who: int | None) -> str:
+def _dot(x: float, y: float, kind: str, label: str, who: int | None, radius: float = RADIUS) -> str:
     """A filled circle, or for the class "second" a hollow diamond."""
     if kind != "second":
-        return _mark("circle", f'cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS}"', kind, label, who)
+        return _mark("circle", f'cx="{x:.1f}" cy="{y:.1f}" r="{radius}"', kind, label, who)
     size = RADIUS + 0.5
     corners = f"{x:.1f},{y - size:.1f} {x + size:.1f},{y:.1f} {x:.1f},{y + size:.1f} {x - size:.1f},{y:.1f}"
     return _mark("polygon", f'points="{corners}"', kind, label, who)
@@ -200,8 +201,9 @@ def dots_svg(
     bars += [f"M{x.at(dot.x - dot.bar_x)} {y.at(dot.y)}H{x.at(dot.x + dot.bar_x)}" for dot in dots if dot.bar_x]
     if bars:
         parts.append(f'<path class="bar" d="{"".join(bars)}"/>')
+    radius = RADIUS if len(dots) <= MANY else SMALL_RADIUS
     for kind, (_, members) in zip(("first", "second"), groups, strict=False):
-        parts += [_dot(x.pixel(dot.x), y.pixel(dot.y), kind, dot.label, dot.who) for dot in members]
+        parts += [_dot(x.pixel(dot.x), y.pixel(dot.y), kind, dot.label, dot.who, radius) for dot in members]
     return "".join([*parts, "</g></svg>"])
 
 
