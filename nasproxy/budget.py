@@ -305,7 +305,12 @@ def plan_search(
         if cut:
             why += f"; {name} would take longer, too, and was cut to fit"
     return SearchPlan(
-        search, config, name, seconds, why, search_omissions(search, config, inspection, dataset, validation)
+        search,
+        config,
+        name,
+        seconds,
+        why,
+        search_omissions(search, config, inspection, dataset, full_training=validation and not truth),
     )
 
 
@@ -327,18 +332,18 @@ def _cut(search: SearchConfig, config: ValidateConfig, fixed: set[str]) -> tuple
 
 
 def search_omissions(
-    search: SearchConfig, config: ValidateConfig, inspection: SpaceInspection, dataset: Dataset, validation: bool
+    search: SearchConfig, config: ValidateConfig, inspection: SpaceInspection, dataset: Dataset, *, full_training: bool
 ) -> str:
-    """How a search, and its full training when ``validation``, fall short of the published protocol, in words."""
+    """How a search, and its ``full_training`` when there is any, fall short of the published protocol, in words."""
     paper = BUDGETS["paper"]
     parts = []
-    whole = inspection.num_valid if inspection.num_valid is not None else paper.trials
-    if search.trials < whole:
-        parts.append(f"{search.trials} of {whole:,} candidates are searched")
+    whole = inspection.num_valid if inspection.num_valid is not None else inspection.space.size()
+    if whole is None or search.trials < whole:
+        parts.append(f"{search.trials} of {'countless' if whole is None else f'{whole:,}'} candidates are searched")
     if (search.epochs or paper.proxy_epochs) < paper.proxy_epochs:
         parts.append(f"{search.epochs} instead of {paper.proxy_epochs} epochs on the proxy")
-    if validation and config.epochs < paper.full_epochs:
+    if full_training and config.epochs < paper.full_epochs:
         parts.append(f"{config.epochs} instead of {paper.full_epochs} epochs of full training")
-    if validation and config.images is not None and config.images < len(dataset.train):
+    if full_training and config.images is not None and config.images < len(dataset.train):
         parts.append(f"{config.images:,} of {len(dataset.train):,} training images in it")
     return ", ".join(parts)

@@ -181,10 +181,11 @@ def summed_loss(net: nn.Module, images: Tensor, labels: Tensor, label_smoothing:
 def compiles(net: nn.Module, input_shape: tuple[int, int, int], num_images: int, device: torch.device) -> bool:
     """Whether to compile ``net`` before it trains on ``num_images`` images in all.
 
-    It depends on counts alone, so that the same training is done alike each time. Not on a GPU, where nothing has been
-    measured yet.
+    It depends on counts and the processor alone, so that the same training is done alike each time on one machine. With
+    vectors of 256 bits compiled code gains a tenth on wide nets and loses a quarter on narrow ones (benchmarks/LOG.md).
+    Not on a GPU, where nothing has been measured yet.
     """
-    if device.type != "cpu" or shutil.which("c++") is None:
+    if device.type != "cpu" or shutil.which("c++") is None or "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False
     probe = copy.deepcopy(net).eval()  # one image is too few for batch statistics
     return activation_bytes(probe, input_shape) * num_images >= COMPILE_FROM_BYTES

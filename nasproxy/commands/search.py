@@ -319,7 +319,7 @@ def savings(result: SearchResult) -> str:
 def _notes(prepared: _Prepared, search: SearchConfig, config: ValidateConfig, *, validation: bool) -> list[str]:
     """What a reader of the report must know about the protocol of this run; ``validation``: by full training."""
     notes, proxy = [], prepared.proxy
-    leaves_out = search_omissions(search, config, prepared.inspection, prepared.dataset, validation)
+    leaves_out = search_omissions(search, config, prepared.inspection, prepared.dataset, full_training=validation)
     if leaves_out:
         notes.append(f"Against the paper's protocol: {leaves_out}.")
     built = proxy.provenance["config"]
