@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 
 from nasproxy.atomic import write_atomically
-from nasproxy.condense.cost import FIRST_ORDER, condensing_flops, kmeans_flops
-from nasproxy.condense.kmeans_images import kmeans_indices
+from nasproxy.condense.cost import FIRST_ORDER, condensing_flops
 from nasproxy.condense.random_images import draw_per_class
+from nasproxy.condense.selections import kmeans_indices, selected
 from nasproxy.config import CondenseConfig, Recipe, SearchConfig, config_hash
 from nasproxy.datasets import Dataset, LabeledImages, normalize
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import TrainingTask, task_setting
-from nasproxy.proxyset import ProxySet
+from nasproxy.proxyset import ProxySet, one_or_all, per_class
 from nasproxy.randomness import derive_seed, generator
 from nasproxy.spaces import SpaceInspection
 from nasproxy.train import TrainingImages, num_updates
@@ -67,7 +67,7 @@ def spending_of(
     if known.get("layer_weights") is not None:
         known["layer_weights"] = tuple(known["layer_weights"])
     try:
-        making = condensing_flops(dataset, CondenseConfig(**known))
+        making = condensing_flops(dataset, CondenseConfig.from_json(known))
     except (NasproxyError, TypeError):
         return None
     sizes = [inspection.counts(candidate).flops for candidate in inspection.valid]
@@ -101,12 +101,19 @@ def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
     return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
 
 
-def _ipc(proxy: ProxySet, dataset: Dataset, times: float) -> int:
-    """Images per class that cost ``times`` as much to train on as the proxy's, as far as every class has them."""
+def _counts(proxy: ProxySet, dataset: Dataset, times: float) -> tuple[int, ...]:
+    """Images of each class that cost ``times`` as much to train on as the proxy's, as far as the classes have them."""
     if times == 1:
-        return proxy.ipc
-    smallest = min(len(indices) for indices in dataset.train.by_class(dataset.num_classes))
-    return max(proxy.ipc, min(smallest, round(proxy.ipc * times)))
+        return proxy.counts
+    sizes = [len(indices) for indices in dataset.train.by_class(dataset.num_classes)]
+    return tuple(
+        max(own, min(size, round(own * times))) for own, size in zip(proxy.counts, _level(sizes, proxy), strict=True)
+    )
+
+
+def _level(sizes: list[int], proxy: ProxySet) -> list[int]:
+    """``sizes`` of classes, all as the smallest where the proxy has equally many of each."""
+    return [min(sizes)] * len(sizes) if len(set(proxy.counts)) == 1 else sizes
 
 
 def _task(
@@ -140,16 +147,16 @@ def random_subset_task(
     making = making or Making()
     draw = (making.draw,) if making.draw else ()
     seed = derive_seed(int(proxy.provenance["config"]["seed"]), "random-subset baseline", *draw)
-    ipc = _ipc(proxy, dataset, making.times(total))
-    drawn = draw_per_class(dataset.train, dataset.num_classes, ipc, seed)
+    counts = _counts(proxy, dataset, making.times(total))
+    drawn = draw_per_class(dataset.train, counts, seed)
     return _task(
         proxy,
         dataset,
         making,
         score="random_total" if total else "random_subset",
-        label=f"Random real images ({ipc} per class{', equal total cost' if total else ''})",
+        label=f"Random real images ({per_class(counts)}{', equal total cost' if total else ''})",
         train=TrainingImages(dataset.normalize(drawn.images), drawn.labels),
-        of=f"random {ipc} {seed}",
+        of=f"random {one_or_all(counts)} {seed}",
     )
 
 
@@ -166,18 +173,16 @@ def kmeans_subset_task(
     making = making or Making()
     known = proxy.provenance["config"]
     net = {name: known[name] for name in ("network", "width", "depth", "norm") if name in known}
-    config = CondenseConfig(
-        **({"width": EMBEDDING_WIDTH} | net), method="kmeans", ipc=proxy.ipc, seed=int(known["seed"])
-    )
-    ipc = _ipc(proxy, dataset, making.times(total, kmeans_flops(dataset, config)))
-    index, seconds = _kept_selection(dataset, replace(config, ipc=ipc), making)
+    config = CondenseConfig(**({"width": EMBEDDING_WIDTH} | net), method="kmeans", seed=int(known["seed"]))
+    counts = _counts(proxy, dataset, making.times(total, condensing_flops(dataset, config)))
+    index, seconds = _kept_selection(dataset, replace(config, ipc_per_class=counts), making)
     images = TrainingImages(dataset.normalize(dataset.train.images[index]), dataset.train.labels[index])
     task = _task(
         proxy,
         dataset,
         making,
         score="kmeans_total" if total else "kmeans_subset",
-        label=f"Real images by k-means ({ipc} per class{', equal total cost' if total else ''})",
+        label=f"Real images by k-means ({per_class(counts)}{', equal total cost' if total else ''})",
         train=images,
         of=f"k-means {config_hash(index.tolist())}",
     )
@@ -192,7 +197,7 @@ def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) ->
         kept = json.loads(path.read_text())
         return torch.tensor(kept["index"], dtype=torch.int64), float(kept["seconds"])
     start = time.perf_counter()
-    index = kmeans_indices(dataset, config, device=making.device, progress=making.progress)
+    index = selected(kmeans_indices, dataset, config, device=making.device, progress=making.progress)
     seconds = time.perf_counter() - start
     if path is not None:
         write_atomically(path, json.dumps({"seconds": seconds, "index": index.tolist()}).encode())

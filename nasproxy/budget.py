@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 from nasproxy.baselines import spending_of
-from nasproxy.condense import SELECTIONS
 from nasproxy.condense.estimate import estimate
 from nasproxy.config import (
     BUDGETS,
     FULL_RECIPE,
+    METHOD_SETTINGS,
+    OUTER_STEPS,
+    READS,
+    SELECTIONS,
     TIME_LIMIT_SECONDS,
-    Budget,
     CondenseConfig,
     Recipe,
     SearchConfig,
@@ -91,16 +93,21 @@ def _names(budget: str | None) -> tuple[str, ...]:
     return (budget,)
 
 
-def budget_config(budget: Budget, overrides: dict[str, Any], dataset: Dataset) -> CondenseConfig:
-    """The settings of ``budget`` for ``dataset``, with the person's own values in their place."""
+def budget_config(name: str, overrides: dict[str, Any], dataset: Dataset) -> CondenseConfig:
+    """The settings of budget ``name`` for ``dataset``, with the person's own values in their place."""
+    budget, method = BUDGETS[name], overrides.get("method", CondenseConfig.method)
+    own = METHOD_SETTINGS.get(method, {}).get("outer_steps", budget.outer_steps)
     values: dict[str, Any] = {
         "init": budget.init,
-        "outer_steps": budget.outer_steps,
+        "outer_steps": OUTER_STEPS.get(method, {}).get(name, own if name == ORDER[0] else budget.outer_steps),
         "width": budget.width,
         "batch_real": budget.batch_real,
     }
+    if name == ORDER[0]:  # a method's paper has a start of its own
+        values |= {key: METHOD_SETTINGS[method][key] for key in ("init",) if key in METHOD_SETTINGS.get(method, {})}
+    values = {key: value for key, value in values.items() if key in READS[method]}
     config = condense_config(**(values | overrides)).for_data(dataset.input_shape, flip=dataset.flip)
-    if budget.net_steps is not None and "net_steps" not in overrides:
+    if budget.net_steps is not None and "net_steps" not in overrides and "net_steps" in READS[method]:
         config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
     return config
 
@@ -116,7 +123,10 @@ def omissions(config: CondenseConfig) -> str:
         "batch_real": "real images per class",
     }
     ours, theirs = config.as_json(), published.as_json()
-    started = ["real images instead of noise to start from"] if config.init != published.init else []
+    names = {name: words for name, words in names.items() if name in READS[config.method]}
+    started = (
+        ["real images instead of noise to start from"] if (config.init, published.init) == ("real", "noise") else []
+    )
     if ours["precision"] != theirs["precision"]:
         started.append(f"{ours['precision']} instead of {theirs['precision']} in first-order passes")
     parts = [
@@ -137,7 +147,7 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
     limit = time_limit(device)
     slower = ""
     for name in _names(budget):
-        config = budget_config(BUDGETS[name], overrides, dataset)
+        config = budget_config(name, overrides, dataset)
         timing = estimate(dataset, config, device)
         seconds = timing.seconds
         config = replace(config, threads=timing.threads, compile=timing.compile, precision=timing.precision)

@@ -125,6 +125,9 @@ INITS = ("noise", "real")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 REAL_CHOICES = ("random", "kmeans")
 NET_DATA = ("synthetic", "real")
+FEATURES = ("embedding", "pixels")
+NET_INITS = ("random", "fixed")
+SOLVERS = ("second_order", "ridge")
 DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse")
 
 # [DC], table of loops: images per class → (T, ς_θ). ς_θ counts epochs over the synthetic set.
@@ -215,8 +218,25 @@ class CondenseConfig:
     formation: int = 1
     recipe: str = "one_cycle"
     seed: int = 0
+    ipc_per_class: tuple[int, ...] | None = None
+    num_images: int | None = None
+    features: str = "embedding"
+    net_init: str = "random"
+    solver: str = "second_order"
+    unroll_steps: int = 10
+    unroll_epochs: int = 3
+    num_experts: int = 100
+    expert_epochs: int = 50
+    start_epochs: int = 20
+    target_epochs: int = 2
 
     def __post_init__(self) -> None:
+        if self.ipc_per_class is not None:
+            for count in self.ipc_per_class:
+                _at_least(1, ipc_per_class=count)
+        _at_least(1, num_images=self.num_images, unroll_steps=self.unroll_steps, unroll_epochs=self.unroll_epochs)
+        _at_least(1, num_experts=self.num_experts, expert_epochs=self.expert_epochs, target_epochs=self.target_epochs)
+        _at_least(0, start_epochs=self.start_epochs)
         _at_least(1, num_sets=self.num_sets, threads=self.threads, formation=self.formation)
         _at_least(1, choice_interval=self.choice_interval, pool_epochs=self.pool_epochs)
         _at_least(0, pool=self.pool, perturbation=self.perturbation)
@@ -240,10 +260,31 @@ class CondenseConfig:
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),
             ("choice of real images", self.real_choice, REAL_CHOICES),
             ("data for the net", self.net_data, NET_DATA),
+            ("kind of features", self.features, FEATURES),
+            ("start of the net", self.net_init, NET_INITS),
+            ("solver", self.solver, SOLVERS),
             ("recipe", self.recipe, tuple(RECIPES)),
         ):
             if word not in known:
                 raise unknown(kind, word, known)
+
+    def counts(self, num_classes: int) -> tuple[int, ...]:
+        """Images of each class; with ``num_images``, those spread evenly, the first classes getting what is left over.
+
+        Raises:
+            NasproxyError: when ``ipc_per_class`` has another number of classes.
+        """
+        if self.num_images is not None:
+            each, more = divmod(self.num_images, num_classes)
+            return tuple(each + (label < more) for label in range(num_classes))
+        if self.ipc_per_class is None:
+            return (self.ipc,) * num_classes
+        if len(self.ipc_per_class) != num_classes:
+            raise NasproxyError(
+                f"`ipc_per_class` needs one number for each of the {num_classes} classes, but got "
+                f"{len(self.ipc_per_class)}: {list(self.ipc_per_class)}."
+            )
+        return self.ipc_per_class
 
     @property
     def image_lr(self) -> float:
@@ -283,15 +324,88 @@ class CondenseConfig:
             "compile": bool(self.compile),
             "precision": self.precision or PRECISIONS[0],
         }
-        if self.layer_weights is not None:
-            values["layer_weights"] = list(self.layer_weights)
+        for name in ("layer_weights", "ipc_per_class"):
+            if values[name] is not None:
+                values[name] = list(values[name])
         return values
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> CondenseConfig:
+        """The inverse of :meth:`as_json`; what is not there is the default."""
+        tuples = {name: tuple(values[name]) for name in ("layer_weights", "ipc_per_class") if values.get(name)}
+        return cls(**(values | tuples))
 
-# What a method's name stands for; every value can be overridden by its own option. [DSA]: Zhao, Bilen, ICML 2021.
+
+# What every method reads; other settings mean nothing to it, are refused on the command line, and stay out of a set's
+# provenance.
+_SET = ("method", "ipc", "ipc_per_class", "num_sets", "recipe", "seed")
+_NET = ("network", "width", "depth", "norm")
+_MATCHING = (
+    *_SET,
+    *_NET,
+    *("init", "distance", "layer_weights", "outer_steps", "inner_steps", "net_steps", "lr_img", "momentum_img"),
+    *("lr_net", "batch_real", "batch_net", "batch_norm_images", "match_space", "augmentation", "precision", "threads"),
+    *("compile", "real_choice", "choice_interval", "pool", "pool_epochs", "perturbation", "net_data", "formation"),
+)
+_LEARNING = (*_SET, *_NET, "outer_steps", "lr_img", "batch_real", "threads")
+READS: dict[str, tuple[str, ...]] = {
+    "random": _SET,
+    "kmeans": (*_SET, *_NET, "pool_epochs", "features"),
+    "herding": (*_SET, *_NET, "pool_epochs", "features"),
+    "k_center": (*_SET, *_NET, "pool_epochs", "features"),
+    "forgetting": (*_SET, *_NET, "pool_epochs"),
+    "entropy": (*_SET, *_NET, "pool_epochs"),
+    "gradient_matching": _MATCHING,
+    "dsa": _MATCHING,
+    "distribution_matching": (*_LEARNING, "init", "momentum_img", "match_space", "augmentation", "formation"),
+    "parameter_matching": (
+        *_LEARNING,
+        *("init", "momentum_img", "match_space", "augmentation", "formation", "inner_steps", "lr_net"),
+        *("net_init", "unroll_steps"),
+    ),
+    "dataset_distillation": (*_LEARNING, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs"),
+    "soft_label": (*_LEARNING, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs", "num_images"),
+    "label_distillation": (*_LEARNING, "lr_net", "net_init", "solver", "unroll_steps"),
+    "generative_teaching": (*_LEARNING, "lr_net", "unroll_steps"),
+    "trajectory_matching": (
+        *_LEARNING,
+        *("init", "momentum_img", "lr_net", "augmentation", "formation", "unroll_steps"),
+        *("num_experts", "expert_epochs", "start_epochs", "target_epochs", "batch_net"),
+    ),
+}
+# Methods that choose real images; the others learn.
+SELECTIONS = ("random", "kmeans", "herding", "k_center", "forgetting", "entropy")
+
+# What a method's name stands for: its paper's values, each of which can be overridden by its own option. [DSA]: Zhao,
+# Bilen, ICML 2021. [DM]: Zhao, Bilen, WACV 2023.
 METHOD_SETTINGS: dict[str, dict[str, Any]] = {
     "dsa": {"augmentation": "dsa", "init": "real", "recipe": "dsa"},
+    "forgetting": {"pool_epochs": 10},
+    "distribution_matching": {
+        "outer_steps": 20_000,
+        "lr_img": 1.0,
+        "augmentation": "dsa",
+        "init": "real",
+        "recipe": "dsa",
+    },
+    "parameter_matching": {"inner_steps": 1, "unroll_steps": 5},
 }
+
+
+def check_reads(method: str, overrides: dict[str, Any]) -> None:
+    """Refuses settings that ``method`` does not read, unless they are what they are by default.
+
+    Raises:
+        NasproxyError: for the first of these; nothing is said of unknown methods.
+    """
+    defaults = CondenseConfig()
+    for name, value in overrides.items():
+        if name not in READS.get(method, (name,)) and value != getattr(defaults, name):
+            option = "--" + name.replace("_", "-")
+            users = ", ".join(other for other, own in READS.items() if name in own)
+            raise NasproxyError(
+                f"Method '{method}' does not use {option}, but got {value}: leave it out (used by {users})."
+            )
 
 
 def condense_config(**values: Any) -> CondenseConfig:
@@ -443,6 +557,11 @@ BUDGETS: dict[str, Budget] = {
         full_epochs=200,
         full_images=None,
     ),
+}
+
+# K of the methods whose steps cost much less, or much more, than a net of gradient matching; "paper" is METHOD_SETTINGS.
+OUTER_STEPS: dict[str, dict[str, int]] = {
+    "distribution_matching": {"quick": 500, "standard": 2_000},
 }
 
 # What one command may take before a smaller budget is chosen: about an hour on a CPU, a few minutes on a GPU.

@@ -24,7 +24,7 @@ from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import Evaluation, TrainingTask, task_setting
 from nasproxy.ledger import Ledger
 from nasproxy.networks import NETWORKS, family_options, seeded
-from nasproxy.proxyset import ProxySet
+from nasproxy.proxyset import ProxySet, one_or_all
 from nasproxy.randomness import derive_seed
 from nasproxy.scores import check_fit, real_images
 from nasproxy.spaces import Params
@@ -267,8 +267,8 @@ def evaluate_proxy(
             draw = None
             if baseline:
                 draw_seed = derive_seed(seed, "random real images", of_set, number)
-                drawn = draw_per_class(dataset.train, dataset.num_classes, proxy.ipc, draw_seed)
-                identity = f"random {proxy.ipc} {draw_seed} of {dataset.fingerprint}"
+                drawn = draw_per_class(dataset.train, proxy.counts, draw_seed)
+                identity = f"random {one_or_all(proxy.counts)} {draw_seed} of {dataset.fingerprint}"
                 draw = task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels)
             for kind, net in enumerate(nets):
                 add(kind, net, of_set, number, task, own_seed)

@@ -178,10 +178,17 @@ def smaller_proxy_task(
     """As the score "proxy", on the first ``ipc`` images of each class: a lower fidelity.
 
     Raises:
-        NasproxyError: unless the proxy has more of them.
+        NasproxyError: unless the proxy has more of them, or when their order or their labels forbid to leave any out.
     """
-    if ipc >= proxy.ipc:
-        raise NasproxyError(f"A rung must have fewer images per class than the proxy's {proxy.ipc}, but got ipc={ipc}.")
+    if proxy.labels.ndim == 3 or not proxy.recipe.shuffle:
+        raise NasproxyError(
+            f"A rung of fewer images needs a set of which any part will do, but '{proxy.method}' learned labels or an "
+            "order for all of its images: use epochs=N as a rung."
+        )
+    if ipc >= max(proxy.counts):
+        raise NasproxyError(
+            f"A rung must have fewer images per class than the proxy's {max(proxy.counts)}, but got ipc={ipc}."
+        )
     whole = proxy_task(proxy, dataset, recipe, precision=precision)
     images, labels = whole.train.images, whole.train.labels
     classes = labels if labels.ndim == 1 else labels.argmax(1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,12 @@ class ProxySet:
         return str(self.provenance["config"]["method"])
 
     @property
-    def ipc(self) -> int:
-        return int(self.provenance["config"]["ipc"])
+    def counts(self) -> tuple[int, ...]:
+        """Images of each class; those of soft labels, which belong to no class, spread evenly."""
+        if self.labels.ndim == 2:
+            return tuple(torch.bincount(self.labels[0], minlength=self.num_classes).tolist())
+        each, more = divmod(self.num_images, self.num_classes)
+        return tuple(each + (label < more) for label in range(self.num_classes))
 
     def training_images(self, number: int) -> tuple[Tensor, Tensor]:
         """What a net trains on, from set ``number``: images ``(n · formation², c, h, w)`` and their labels."""
@@ -126,7 +131,18 @@ class ProxySet:
         """One line for a person: method, size, data."""
         name = self.provenance["dataset"]["name"]
         held = f", each {self.formation}×{self.formation} smaller ones" if self.formation > 1 else ""
-        return f"{self.method}, {self.ipc} per class, {self.num_images} images of {name}{held}"
+        soft = " with soft labels" if self.labels.ndim == 3 else ""
+        return f"{self.method}, {per_class(self.counts)}, {self.num_images} images of {name}{soft}{held}"
+
+
+def per_class(counts: Sequence[int]) -> str:
+    """Images of each class in words: ``10 per class``, ``1 to 20 per class``."""
+    return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"
+
+
+def one_or_all(counts: Sequence[int]) -> str:
+    """``counts`` for an identity: the number alone where all are equal."""
+    return str(counts[0]) if min(counts) == max(counts) else ",".join(map(str, counts))
 
 
 def _canonical(value: Any) -> str:

@@ -25,7 +25,7 @@ from nasproxy.config import CUTOUT_FROM_EPOCHS, FULL_RECIPE, Recipe, ValidateCon
 from nasproxy.datasets import Dataset, LabeledImages
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import MeasuringTask, Task, TrainingTask, task_setting
-from nasproxy.proxyset import ProxySet
+from nasproxy.proxyset import ProxySet, per_class
 from nasproxy.randomness import generator
 from nasproxy.train import TrainingImages
 from nasproxy.zero_cost import MINIBATCH, ZERO_COST
@@ -68,7 +68,7 @@ def proxy_task(
     recipe = recipe or proxy.recipe
     return TrainingTask(
         score=score,
-        label=f"Proxy set ({proxy.method.replace('_', ' ')}, {proxy.ipc} per class)",
+        label=f"Proxy set ({proxy.method.replace('_', ' ')}, {per_class(proxy.counts)})",
         train=TrainingImages(*proxy.training_images(0)),
         held_out=real_images(dataset, dataset.val),
         recipe=recipe,

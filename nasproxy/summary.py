@@ -32,7 +32,7 @@ from nasproxy.devices import DeviceChoice, hardware, versions
 from nasproxy.evaluations import MeanScore, Task, TrainingTask
 from nasproxy.figures import class_strips
 from nasproxy.objective import combined
-from nasproxy.proxyset import ProxySet
+from nasproxy.proxyset import ProxySet, per_class
 from nasproxy.report import CandidateRow, ClassPicture, Cost, EpochAgreement, Failure, FrontPoint, ScoreSummary
 from nasproxy.search import SearchResult
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
@@ -66,8 +66,8 @@ def pictures_of(proxy: ProxySet, dataset: Dataset) -> tuple[tuple[ClassPicture, 
     note = f"{proxy.describe()}. Colours are clipped to what a screen can show."
     if proxy.num_classes > MAX_CLASSES:
         note += f" Shown: the first {MAX_CLASSES} of {proxy.num_classes} classes."
-    if proxy.ipc > MAX_IMAGES:
-        note += f" Shown: {MAX_IMAGES} of {proxy.ipc} images per class."
+    if max(proxy.counts) > MAX_IMAGES:
+        note += f" Shown: {MAX_IMAGES} of {per_class(proxy.counts).replace(' per', ' images per')}."
     pictures = tuple(
         ClassPicture(name, base64.b64encode(png).decode(), base64.b64encode(real).decode())
         for (name, png), (_, real) in zip(own, near, strict=True)

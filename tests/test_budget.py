@@ -22,22 +22,22 @@ def test_durations_read_well(seconds, text):
 
 
 def test_the_persons_values_hold_in_every_budget():
-    for values in BUDGETS.values():
-        config = budget_config(values, {"width": 7, "net_steps": 3, "ipc": 2}, DATA)
+    for name, values in BUDGETS.items():
+        config = budget_config(name, {"width": 7, "net_steps": 3, "ipc": 2}, DATA)
         assert (config.width, config.net_steps, config.ipc) == (7, 3, 2)
-        assert budget_config(values, {}, DATA).width == values.width
+        assert budget_config(name, {}, DATA).width == values.width
 
 
 def test_paper_is_the_published_protocol():
-    config = budget_config(BUDGETS["paper"], {}, DATA)
+    config = budget_config("paper", {}, DATA)
     assert (config.outer_steps, config.loops, config.width, config.batch_real) == (1000, (10, 50), 128, 256)
     assert (config.depth, config.init) == (3, "noise")
     assert budget.omissions(config) == ""
 
 
 def test_no_budget_trains_the_net_more_than_the_paper_does():
-    for values in BUDGETS.values():
-        assert budget_config(values, {"ipc": 1}, DATA).loops == (1, 1)
+    for name, values in BUDGETS.items():
+        assert budget_config(name, {"ipc": 1}, DATA).loops == (1, 1)
 
 
 @pytest.mark.parametrize(("speed", "name"), [(1e-9, "paper"), (100.0, "standard"), (300.0, "quick")])

@@ -73,7 +73,7 @@ def test_depth_follows_the_image(side, depth):
 def test_settings_survive_json():
     config = CondenseConfig(ipc=3, layer_weights=(1.0, 0.5))
     values = config.as_json()
-    again = CondenseConfig(**(values | {"layer_weights": tuple(values["layer_weights"])}))
+    again = CondenseConfig.from_json(values)
     assert again.as_json() == values
 
 

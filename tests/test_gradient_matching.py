@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference import gradient_matching as reference
 from torch.utils._python_dispatch import TorchDispatchMode
-from toy import toy_dataset
+from toy import made_by, toy_dataset
 
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import (
@@ -39,7 +39,7 @@ def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
     dataset = toy_dataset()
     config = small(ipc=ipc, network=network)
     seen = []
-    images, labels, _ = gradient_matching(
+    images, labels = made_by(
         dataset, config, device=CPU, progress=lambda done, total, note: seen.append((done, total, note))
     )
 
@@ -75,7 +75,7 @@ def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
 def test_learned_images_train_better_than_noise():
     dataset = toy_dataset()
     config = small(ipc=1, outer_steps=30, inner_steps=1, width=8, batch_real=40)
-    images, labels, _ = gradient_matching(dataset, config, device=CPU)
+    images, labels = made_by(dataset, config, device=CPU)
     noise = initial_images(dataset, config)
     val = TrainingImages(dataset.val.images, dataset.val.labels, dataset.normalize)
 
@@ -115,7 +115,7 @@ OPTIONS = [
 def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options, stop_after):
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
     dataset, config, path = toy_dataset(), small(**options), tmp_path / "c.checkpoint"
-    whole, _, _ = gradient_matching(dataset, config, device=CPU)
+    whole, _ = made_by(dataset, config, device=CPU)
 
     class Killed(BaseException):
         pass
@@ -127,12 +127,12 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options
     with pytest.raises(Killed):
         gradient_matching(dataset, config, device=CPU, checkpoint=path, progress=kill)
     first = []
-    resumed, _, seconds = gradient_matching(
+    resumed = gradient_matching(
         dataset, config, device=CPU, checkpoint=path, progress=lambda done, total, note: first.append(done)
     )
     assert first[0] == stop_after + 1
-    assert torch.equal(resumed, whole)
-    assert seconds > 0
+    assert torch.equal(resumed.images, whole)
+    assert resumed.seconds > 0
 
 
 def test_checkpoints_of_other_settings_or_damaged_ones_are_refused(tmp_path, monkeypatch):
@@ -168,9 +168,9 @@ def test_layer_weights_must_fit_the_net(weights):
 
 def test_layer_weights_are_used():
     dataset = toy_dataset()
-    even, _, _ = gradient_matching(dataset, small(), device=CPU)
-    ones, _, _ = gradient_matching(dataset, small(layer_weights=(1.0, 1.0, 1.0)), device=CPU)
-    other, _, _ = gradient_matching(dataset, small(layer_weights=(1.0, 0.0, 3.0)), device=CPU)
+    even, _ = made_by(dataset, small(), device=CPU)
+    ones, _ = made_by(dataset, small(layer_weights=(1.0, 1.0, 1.0)), device=CPU)
+    other, _ = made_by(dataset, small(layer_weights=(1.0, 0.0, 3.0)), device=CPU)
     assert torch.equal(even, ones)
     assert not torch.equal(even, other)
 
@@ -223,19 +223,19 @@ def test_twenty_outer_steps_stay_on_the_published_trajectory(ipc):
         momentum=0.5,
         lr_net=0.01,
     )
-    images, _, _ = gradient_matching(dataset, config, device=CPU)
+    images, _ = made_by(dataset, config, device=CPU)
     torch.testing.assert_close(images.double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("limit", [1, 150_000])
 def test_chunks_change_the_rounding_and_nothing_else(monkeypatch, limit):
     dataset, config = toy_dataset(), small(ipc=3)
-    whole, _, _ = gradient_matching(dataset, config, device=CPU)
+    whole, _ = made_by(dataset, config, device=CPU)
     monkeypatch.setattr(module, "room", lambda device: limit)
     net = build_net(config, dataset, 0, CPU)
     groups = plan_groups(net, RealBatches(dataset, CPU), config, CPU)
     assert (len(groups), len(groups[0].chunks)) == ((3, 16) if limit == 1 else (1, 2))
-    chunked, _, _ = gradient_matching(dataset, config, device=CPU)
+    chunked, _ = made_by(dataset, config, device=CPU)
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-4)
 
 
@@ -295,7 +295,7 @@ def test_formation_matches_the_enlarged_tiles():
     start = initial_images(dataset, config)
     assert start.shape == (3, 1, 8, 8)
     seen = []
-    images, labels, _ = gradient_matching(
+    images, labels = made_by(
         dataset, config, device=CPU, progress=lambda done, total, note: seen.append(float(note.split()[-1]))
     )
     assert (images.shape, labels.tolist()) == ((3, 1, 8, 8), [0, 1, 2])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from toy import toy_dataset
+from toy import made_by, toy_dataset
 
 from nasproxy.condense import nets
 from nasproxy.condense.gradient_matching import gradient_matching, initial_images, matching_stream
@@ -50,7 +50,7 @@ def test_nets_drawn_from_a_space_differ_and_repeat():
     assert len({num_params(net) for net in nets}) > 2
     again = build_net(config, dataset, 3, CPU)
     assert all(torch.equal(p, q) for p, q in zip(nets[3].parameters(), again.parameters(), strict=True))
-    images, _, _ = gradient_matching(dataset, config, device=CPU)
+    images, _ = made_by(dataset, config, device=CPU)
     assert torch.isfinite(images).all()
 
 
@@ -126,5 +126,5 @@ def test_inplace_activations_of_a_net_are_made_harmless(monkeypatch):
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, num_classes))
 
     monkeypatch.setitem(nets.NETWORKS, "inplace", family)
-    images, _, _ = gradient_matching(toy_dataset(), small(network="inplace"), device=CPU)
+    images, _ = made_by(toy_dataset(), small(network="inplace"), device=CPU)
     assert torch.isfinite(images).all()

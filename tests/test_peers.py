@@ -20,7 +20,7 @@ SETTINGS = {"ipc": 2, "outer_steps": 2, "inner_steps": 3, "net_steps": 2, "width
 WORKER = """
 import sys
 import torch
-from toy import toy_dataset
+from toy import made_by, toy_dataset
 from nasproxy import peers
 from nasproxy.condense.gradient_matching import gradient_matching
 from nasproxy.config import CondenseConfig
@@ -28,7 +28,7 @@ from nasproxy.config import CondenseConfig
 torch.set_num_threads(1)
 cpu, settings = torch.device("cpu"), eval(sys.argv[1])
 with peers.joined(cpu):
-    images, _, _ = gradient_matching(toy_dataset(num_classes=3), CondenseConfig(**settings), device=cpu)
+    images, _ = made_by(toy_dataset(num_classes=3), CondenseConfig(**settings), device=cpu)
     torch.save(images, f"{sys.argv[2]}/{peers.own_rank()}.pt")
     assert peers.from_first(peers.own_rank()) == 0
 """
@@ -76,7 +76,7 @@ def test_two_processes_give_the_images_of_one(tmp_path, norm):
 PLANNER = """
 import sys
 import torch
-from toy import toy_dataset
+from toy import made_by, toy_dataset
 from nasproxy import peers
 from nasproxy.budget import plan_build
 from nasproxy.condense import estimate

@@ -369,3 +369,13 @@ def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
         trained(tmp_path / "c.pt", at_most=13)
     assert torch.load(tmp_path / "c.pt", weights_only=True)["curve"]
     assert trained(tmp_path / "c.pt").curve == whole.curve
+
+
+@pytest.mark.parametrize(
+    ("vectors", "num_images", "expected"), [("AVX512", 10**9, True), ("AVX512", 10, False), ("AVX2", 10**9, False)]
+)
+def test_only_long_trainings_on_wide_vectors_are_compiled(vectors, num_images, expected, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: vectors)
+    monkeypatch.setattr(train.shutil, "which", lambda name: "/a/compiler")
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    assert train.compiles(net, (1, 8, 8), num_images, torch.device("cpu")) == expected

@@ -2,6 +2,7 @@
 
 import torch
 
+from nasproxy.condense.gradient_matching import gradient_matching
 from nasproxy.config import Recipe
 from nasproxy.datasets import Dataset, LabeledImages
 from nasproxy.proxyset import ProxySet
@@ -52,3 +53,9 @@ def toy_proxy(dataset=None, *, ipc=2, epochs=5, seed=0):
         },
         record={"seconds": 0.1, "hardware": "test", "versions": {}, "source": {"spec": "toy"}},
     )
+
+
+def made_by(*args, **options):
+    """Images and labels of :func:`gradient_matching`."""
+    made = gradient_matching(*args, **options)
+    return made.images, made.labels

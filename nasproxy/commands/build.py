@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nasproxy import peers
 from nasproxy.atomic import write_atomically
 from nasproxy.budget import duration, plan_build
 from nasproxy.commands.shared import Source, load_data, say, say_plan
-from nasproxy.condense import CONDENSERS, SELECTIONS, build_proxy, checkpoint_of
+from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
-from nasproxy.config import PRECISIONS, CondenseConfig, condense_config, config_hash
+from nasproxy.condense.gradient_matching import initial_labels
+from nasproxy.config import PRECISIONS, READS, SELECTIONS, CondenseConfig, check_reads, condense_config, config_hash
 from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, choose_device
 from nasproxy.errors import NasproxyError, unknown
@@ -40,11 +40,14 @@ def build(
     method = overrides.get("method", CondenseConfig.method)
     if method not in CONDENSERS:
         raise unknown("method", method, CONDENSERS)
+    check_reads(method, overrides)
     asked = condense_config(**overrides)  # says what is wrong before any data are loaded
     if asked.match_space is not None:
         load_space(asked.match_space)
     choice = choose_device(device)
     with peers.joined(choice.device):
+        if peers.num_peers() > 1 and "pool" not in READS[method]:
+            raise NasproxyError(f"Only gradient matching shares its work over processes, but got --method {method}.")
         say("device", str(choice) + (f", {peers.num_peers()} processes" if peers.num_peers() > 1 else ""))
         dataset = load_data(source, offline=offline)
         return _build(source, dataset, overrides, budget=budget, out=out, folder=folder, choice=choice, force=force)
@@ -65,8 +68,9 @@ def _build(
     # The file is named after what was asked for, not after what was planned: the same command finds it again, although
     # the next timing might plan otherwise.
     digest = config_hash({name: _plain(value) for name, value in overrides.items()}, budget, dataset.fingerprint)
-    ipc = overrides.get("ipc", CondenseConfig.ipc)
-    path = out or folder / f"{dataset.name}-{method}-ipc{ipc}-{digest[:8]}{SUFFIX}"
+    counts = condense_config(**overrides).counts(dataset.num_classes)
+    size = f"ipc{counts[0]}" if min(counts) == max(counts) else f"n{sum(counts)}"
+    path = out or folder / f"{dataset.name}-{method}-{size}-{digest[:8]}{SUFFIX}"
     if path.suffix != SUFFIX:
         raise NasproxyError(f"A proxy file ends in {SUFFIX}, but got --out '{path}'.")
     if path.exists() and not force:
@@ -89,25 +93,12 @@ def _build(
         if config.method not in SELECTIONS:
             say_plan(plan)
     if config.method not in SELECTIONS:
-        inner, net = config.loops
-        say(
-            "loops",
-            f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between; {_net(config)}; "
-            f"{config.batch_real} real images per class",
-        )
-        sets = f"; {config.num_sets} sets" if config.num_sets > 1 else ""
-        siamese = f"; augmentation {config.augmentation}" if config.augmentation != "none" else ""
-        timed = "" if "threads" in overrides else " (timed)"
-        threads = "" if config.threads is None else f"; {config.threads} of {os.cpu_count()} cores{timed}"
-        compiled = "; compiled" if config.compile else ""
-        coarser = " (timed)" if "precision" not in overrides and config.precision != PRECISIONS[0] else ""
-        say("", f"{config.precision or PRECISIONS[0]}{coarser}{threads}{compiled}{siamese}{sets}")
-        for option in _faster(config):
-            say("", option)
+        for topic, line in zip(("loops", "", "", "", "", ""), _loops(config, overrides), strict=False):
+            say(topic, line)
     pictures = path.with_suffix("")
 
     def snapshot(outer: int, images: Tensor) -> None:
-        write_atomically(pictures / f"net-{outer:05d}.png", _grid(dataset, images, config.ipc))
+        write_atomically(pictures / f"net-{outer:05d}.png", _grid(dataset, images, initial_labels(dataset, config)))
 
     with progress_bar("condensing") as progress:
         proxy = build_proxy(
@@ -122,12 +113,40 @@ def _build(
     if peers.own_rank() > 0:
         return path
     save_proxy(proxy, path)
-    write_atomically(path.with_suffix(".png"), _grid(dataset, proxy.images[0], config.ipc))
+    write_atomically(path.with_suffix(".png"), _grid(dataset, proxy.images[0], proxy.labels[0]))
     for number in range(config.num_sets):
         checkpoint_of(checkpoint, number).unlink(missing_ok=True)
     say("proxy", f"{path} ({proxy.describe()}, {duration(proxy.record['seconds'])})")
     say("picture", str(path.with_suffix(".png")))
     return path
+
+
+def _loops(config: CondenseConfig, overrides: dict[str, Any]) -> list[str]:
+    """What will be done how often, in words."""
+    reads = READS[config.method]
+    inner, net = config.loops
+    first = f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between"
+    if "net_steps" not in reads:
+        first = f"{config.outer_steps} steps"
+        if "unroll_steps" in reads:
+            again = f" × {config.unroll_epochs} epochs" if "unroll_epochs" in reads else ""
+            first += f", each through {config.unroll_steps} steps{again} of training"
+        if "num_experts" in reads:
+            first += f", along {config.num_experts} trainings of {config.expert_epochs} epochs"
+    real = f"; {config.batch_real} real images per class" if "batch_real" in reads else ""
+    lines = [f"{first}; {_net(config)}{real}"]
+    precision = config.precision or PRECISIONS[0]
+    coarser = " (timed)" if "precision" not in overrides and precision != PRECISIONS[0] else ""
+    parts = [f"{precision}{coarser}"]
+    if config.threads is not None:
+        parts.append(f"{config.threads} of {os.cpu_count()} cores{'' if 'threads' in overrides else ' (timed)'}")
+    if config.compile:
+        parts.append("compiled")
+    if "augmentation" in reads and config.augmentation != "none":
+        parts.append(f"augmentation {config.augmentation}")
+    if config.num_sets > 1:
+        parts.append(f"{config.num_sets} sets")
+    return [*lines, "; ".join(parts), *_faster(config)]
 
 
 def _net(config: CondenseConfig) -> str:
@@ -157,7 +176,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _grid(dataset: Dataset, images: Tensor, ipc: int) -> bytes:
+def _grid(dataset: Dataset, images: Tensor, labels: Tensor) -> bytes:
     pixels = denormalize(images, dataset.mean, dataset.std).numpy()
-    labels = torch.arange(dataset.num_classes).repeat_interleave(ipc).numpy()
-    return image_grid_png(pixels, labels, dataset.num_classes)
+    classes = labels if labels.ndim == 1 else labels.argmax(1)
+    return image_grid_png(pixels, classes.numpy(), dataset.num_classes)

@@ -12,8 +12,7 @@ from typing import Any
 
 from nasproxy.budget import duration, omissions, plan_search, search_omissions
 from nasproxy.commands.shared import Source, device_named, load_data, say, say_plan, say_space, say_workers, source_of
-from nasproxy.condense import SELECTIONS
-from nasproxy.config import CondenseConfig, SearchConfig, ValidateConfig, config_hash
+from nasproxy.config import SELECTIONS, CondenseConfig, SearchConfig, ValidateConfig, config_hash
 from nasproxy.correlation import candidates_for
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice, training_precision
@@ -324,7 +323,9 @@ def _notes(prepared: _Prepared, search: SearchConfig, config: ValidateConfig, *,
         notes.append(f"Against the paper's protocol: {leaves_out}.")
     built = proxy.provenance["config"]
     if built["method"] not in SELECTIONS:
-        missing = omissions(CondenseConfig(**{name: built[name] for name in built if name != "match_space_hash"}))
+        missing = omissions(
+            CondenseConfig.from_json({name: built[name] for name in built if name != "match_space_hash"})
+        )
         if missing:
             notes.append(f"The proxy set was condensed with less than the paper's protocol: {missing}.")
     return notes

@@ -1,8 +1,8 @@
 """Every way to build a proxy set, one file per method, behind one contract: ``CONDENSERS`` and :func:`build_proxy`.
 
-A condenser is ``method(dataset, config, *, device, checkpoint, progress, on_snapshot)`` and returns normalised float32
-images ``(C · ipc, c, h, w)``, their labels, and the seconds of work. It reads the training split only, draws from
-``config.seed`` only, and leaves the global generators as they were.
+A condenser is ``method(dataset, config, *, device, checkpoint, progress, on_snapshot)`` and returns a
+:class:`~nasproxy.condense.contract.Condensed`. It reads the training split only, draws from ``config.seed`` only, and
+leaves the global generators as they were. ``nasproxy.config.READS`` says which settings it reads.
 """
 
 from __future__ import annotations
@@ -16,21 +16,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasproxy.condense.contract import Condensed
+from nasproxy.condense.distribution_matching import distribution_matching
 from nasproxy.condense.gradient_matching import gradient_matching, siamese_matching
-from nasproxy.condense.kmeans_images import kmeans_images
+from nasproxy.condense.parameter_matching import parameter_matching
 from nasproxy.condense.random_images import random_images
-from nasproxy.config import RECIPES, CondenseConfig, Recipe, augmentation_for
+from nasproxy.condense.selections import (
+    entropy_indices,
+    forgetting_indices,
+    herding_indices,
+    k_center_indices,
+    kmeans_indices,
+    selection,
+)
+from nasproxy.config import READS, RECIPES, SELECTIONS, CondenseConfig, Recipe, augmentation_for
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice, cpu_threads, hardware, versions
 from nasproxy.errors import unknown
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
 from nasproxy.spaces import load_space
-
-# Methods that only select, and the settings that they read: those of the image loops mean nothing to them and stay out
-# of their provenance.
-_SELECTION = ("method", "ipc", "num_sets", "recipe", "seed")
-SELECTIONS = {"random": _SELECTION, "kmeans": (*_SELECTION, "network", "width", "depth", "norm", "pool_epochs")}
 
 
 def recipe_named(name: str, dataset: Dataset) -> Recipe:
@@ -47,10 +52,11 @@ def recipe_named(name: str, dataset: Dataset) -> Recipe:
 
 def provenance(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
     """What determines the set: the data and every setting that its method reads."""
-    settings = config.as_json()
-    if config.method in SELECTIONS:
-        settings = {name: settings[name] for name in SELECTIONS[config.method]}
-    elif config.match_space is not None:  # where the file lies says nothing about the set
+    settings = {name: value for name, value in config.as_json().items() if name in READS[config.method]}
+    for name in ("ipc_per_class", "num_images"):  # only where they are used
+        if settings.get(name) is None:
+            settings.pop(name, None)
+    if "match_space" in settings and config.match_space is not None:  # where the file lies says nothing about the set
         space = load_space(config.match_space)
         settings |= {"match_space": space.name, "match_space_hash": space.hash}
     return {
@@ -95,31 +101,32 @@ def build_proxy(
     if config.method not in CONDENSERS:
         raise unknown("method", config.method, CONDENSERS)
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    sets, seconds = [], 0.0
+    config.counts(dataset.num_classes)
+    sets: list[Condensed] = []
     for number in range(config.num_sets):
         own = config if number == 0 else replace(config, seed=derive_seed(config.seed, "set", number))
-        images, labels, needed = CONDENSERS[config.method](
-            dataset,
-            own,
-            device=choice.device,
-            checkpoint=None if checkpoint is None else checkpoint_of(checkpoint, number),
-            progress=None if progress is None else partial(_progress_of_set, progress, number, config.num_sets),
-            on_snapshot=on_snapshot if number == 0 else None,
+        sets.append(
+            CONDENSERS[config.method](
+                dataset,
+                own,
+                device=choice.device,
+                checkpoint=None if checkpoint is None else checkpoint_of(checkpoint, number),
+                progress=None if progress is None else partial(_progress_of_set, progress, number, config.num_sets),
+                on_snapshot=on_snapshot if number == 0 else None,
+            )
         )
-        sets.append((images, labels))
-        seconds += needed
     with cpu_threads(config.threads):
         machine = hardware(choice)
     return ProxySet(
-        images=torch.stack([images for images, _ in sets]),
-        labels=torch.stack([labels for _, labels in sets]),
-        recipe=recipe_named(config.recipe, dataset),
+        images=torch.stack([one.images for one in sets]),
+        labels=torch.stack([one.labels for one in sets]),
+        recipe=replace(recipe_named(config.recipe, dataset), **sets[0].recipe),
         mean=dataset.mean,
         std=dataset.std,
         class_names=dataset.class_names,
         provenance=provenance(dataset, config),
         record={
-            "seconds": round(seconds, 3),
+            "seconds": round(sum(one.seconds for one in sets), 3),
             "hardware": machine,
             "versions": versions(),
             "source": source or {},
@@ -129,9 +136,15 @@ def build_proxy(
     )
 
 
-CONDENSERS: dict[str, Callable[..., tuple[Tensor, Tensor, float]]] = {
+CONDENSERS: dict[str, Callable[..., Condensed]] = {
     "gradient_matching": gradient_matching,
     "dsa": siamese_matching,
+    "distribution_matching": distribution_matching,
+    "parameter_matching": parameter_matching,
     "random": random_images,
-    "kmeans": kmeans_images,
+    "kmeans": selection(kmeans_indices),
+    "herding": selection(herding_indices),
+    "k_center": selection(k_center_indices),
+    "forgetting": selection(forgetting_indices),
+    "entropy": selection(entropy_indices),
 }

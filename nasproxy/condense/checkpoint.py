@@ -82,7 +82,4 @@ def checkpoint_config(path: Path) -> CondenseConfig:
     Raises:
         NasproxyError: when the checkpoint cannot be read.
     """
-    values = _read(path)[0]["config"]
-    if values["layer_weights"] is not None:
-        values["layer_weights"] = tuple(values["layer_weights"])
-    return CondenseConfig(**values)
+    return CondenseConfig.from_json(_read(path)[0]["config"])

@@ -6,11 +6,13 @@ more: 9 F for an image whose own gradient is wanted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from nasproxy.condense.faster import early_recipe
 from nasproxy.condense.nets import build_net
-from nasproxy.config import CondenseConfig
+from nasproxy.config import READS, SELECTIONS, CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.spaces.inspection import num_flops
 from nasproxy.train import num_updates
@@ -26,11 +28,52 @@ def _net_flops(dataset: Dataset, config: CondenseConfig) -> float:
     return sum(num_flops(net, dataset.input_shape) for net in nets) / num
 
 
-def kmeans_flops(dataset: Dataset, config: CondenseConfig) -> float:
-    """Of training the embedding and of embedding every training image."""
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    passes = FIRST_ORDER * config.pool_epochs + 1
-    return passes * len(dataset.train) * _net_flops(dataset, config)
+def _choosing(dataset: Dataset, config: CondenseConfig) -> float:
+    """Of training the net that chooses real images, and of what it sees of every one of them afterwards."""
+    if config.method == "random" or (config.features == "pixels" and "features" in READS[config.method]):
+        return 0.0
+    judged = config.pool_epochs if config.method == "forgetting" else 1
+    return (FIRST_ORDER * config.pool_epochs + judged) * len(dataset.train)
+
+
+def _matching(dataset: Dataset, config: CondenseConfig) -> float:
+    inner, net_epochs = config.loops
+    matching = FIRST_ORDER * dataset.num_classes * config.batch_real + SECOND_ORDER * _num_synthetic(dataset, config)
+    trained = config.batch_net if config.net_data == "real" else _num_synthetic(dataset, config)
+    passes = float(config.outer_steps * (inner * matching + (inner - 1) * FIRST_ORDER * net_epochs * trained))
+    if config.real_choice == "kmeans":
+        passes += config.outer_steps * -(-inner // config.choice_interval) * len(dataset.train)
+    if config.pool:
+        recipe = early_recipe(config.pool_epochs)
+        updates = num_updates(recipe, len(dataset.train)) * recipe.batch_size
+        passes += FIRST_ORDER * min(config.pool, config.outer_steps) * updates
+    return passes
+
+
+def _means(dataset: Dataset, config: CondenseConfig) -> float:
+    real = dataset.num_classes * config.batch_real
+    return config.outer_steps * (real + FIRST_ORDER * _num_synthetic(dataset, config))
+
+
+def _parameters(dataset: Dataset, config: CondenseConfig) -> float:
+    """Steps on the synthetic set are run once to get there and once more, differentiated twice, to come back."""
+    real = FIRST_ORDER * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * _num_synthetic(dataset, config)
+    return config.outer_steps * config.loops[0] * config.unroll_steps * (real + synthetic)
+
+
+def _num_synthetic(dataset: Dataset, config: CondenseConfig) -> int:
+    return sum(config.counts(dataset.num_classes)) * config.formation**2
+
+
+# Passes of one image through the net, forward ones.
+PASSES: dict[str, Callable[[Dataset, CondenseConfig], float]] = {
+    **dict.fromkeys(SELECTIONS, _choosing),
+    "gradient_matching": _matching,
+    "dsa": _matching,
+    "distribution_matching": _means,
+    "parameter_matching": _parameters,
+}
 
 
 def condensing_flops(dataset: Dataset, config: CondenseConfig) -> float:
@@ -39,21 +82,6 @@ def condensing_flops(dataset: Dataset, config: CondenseConfig) -> float:
     Raises:
         NasproxyError: when a match space of ``config`` cannot be read.
     """
-    if config.method == "random":
-        return 0.0
-    if config.method == "kmeans":
-        return kmeans_flops(dataset, config)
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    inner, net_epochs = config.loops
-    classes = dataset.num_classes
-    num_synthetic = classes * config.ipc * config.formation**2
-    matching = FIRST_ORDER * classes * config.batch_real + SECOND_ORDER * num_synthetic
-    between = FIRST_ORDER * net_epochs * (config.batch_net if config.net_data == "real" else num_synthetic)
-    passes = float(config.outer_steps * (inner * matching + (inner - 1) * between))
-    if config.real_choice == "kmeans":
-        passes += config.outer_steps * -(-inner // config.choice_interval) * len(dataset.train)
-    if config.pool:
-        recipe = early_recipe(config.pool_epochs)
-        trained = num_updates(recipe, len(dataset.train)) * recipe.batch_size
-        passes += FIRST_ORDER * min(config.pool, config.outer_steps) * trained
-    return passes * _net_flops(dataset, config)
+    passes = PASSES[config.method](dataset, config)
+    return passes * _net_flops(dataset, config) if passes else 0.0

@@ -8,14 +8,24 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from nasproxy.chunks import activation_bytes, room
+from nasproxy.condense import CONDENSERS
 from nasproxy.condense.faster import early_recipe, representatives_of
-from nasproxy.condense.gradient_matching import initial_images, match_groups, matching_stream, plan_groups
+from nasproxy.condense.gradient_matching import (
+    gradient_matching,
+    initial_images,
+    initial_labels,
+    match_groups,
+    matching_stream,
+    plan_groups,
+    siamese_matching,
+)
 from nasproxy.condense.nets import batch_norms, build_net, compiled_loss, train_net, train_net_on_real
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
@@ -30,6 +40,7 @@ COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a 
 COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
 FEWER_THREADS = 0.9  # of the time with twice as many: below, fewer are taken; timings scatter by some percent
 COARSER_FROM_SECONDS = 60.0  # a short build has nothing to gain, and its timing scatters
+PACE_UNITS, PACE_SECONDS = 20, 3.0  # of a method that is timed at work: whatever comes first
 COARSER = 0.8  # of the time in float32: below, bfloat16 is taken; a clear gain, so that the same command decides alike
 
 
@@ -46,6 +57,50 @@ class Estimate:
     precision: str = "float32"
 
 
+class _Enough(BaseException):
+    """Ends a build that was only timed; no error, so that nothing in between takes it for one."""
+
+
+def pace(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
+    """How long any other method will take, from its first units of work; threads are chosen as for gradient matching."""
+
+    def seconds(threads: int | None) -> float:
+        marks: list[tuple[float, int]] = []
+        whole = 0
+
+        def progress(done: int, total: int, note: str) -> None:
+            nonlocal whole
+            whole = total
+            marks.append((time.perf_counter(), done))
+            if len(marks) > PACE_UNITS or (len(marks) > 2 and marks[-1][0] - marks[0][0] > PACE_SECONDS):
+                raise _Enough
+
+        start = time.perf_counter()
+        with suppress(_Enough):
+            CONDENSERS[config.method](dataset, replace(config, threads=threads), device=device, progress=progress)
+        if len(marks) < 2:
+            return config.num_sets * (time.perf_counter() - start)
+        (first, before), (last, after) = marks[0], marks[-1]  # the first unit warms up
+        return config.num_sets * whole * (last - first) / (after - before)
+
+    if device.type != "cpu" or config.threads is not None:
+        return Estimate(seconds(config.threads), config.threads)
+    return fewest_threads(seconds)
+
+
+def fewest_threads(seconds: Callable[[int], float], precision: str = "float32") -> Estimate:
+    """The threads, halved as long as that is clearly faster; ``seconds`` times a build with so many."""
+    threads = torch.get_num_threads()
+    best = Estimate(seconds(threads), threads, precision=precision)
+    while threads > 1:
+        threads //= 2
+        fewer = replace(best, seconds=seconds(threads), threads=threads)
+        if fewer.seconds > FEWER_THREADS * best.seconds:
+            break
+        best = fewer
+    return best
+
+
 def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
     """How long :func:`gradient_matching` will take, from timing one group's matching and one epoch of the net.
 
@@ -58,6 +113,8 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
     Several processes time at once, as they will work, and none waits for another: each may decide otherwise, and the
     caller takes the decision of the first.
     """
+    if CONDENSERS[config.method] not in (gradient_matching, siamese_matching):
+        return pace(dataset, config, device)
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
     inner_steps, net_steps = config.loops
     real = RealBatches(dataset, device)
@@ -66,7 +123,7 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
         layer.eval()
     groups = plan_groups(net, real, config, device)[:1]
     images = initial_images(dataset, config).to(device)
-    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc * config.formation**2)
+    labels = initial_labels(dataset, config).to(device).repeat_interleave(config.formation**2)
     at_once = room(device) // activation_bytes(net, dataset.input_shape)
 
     def timed(work: Callable[[torch.Generator], object]) -> float:
@@ -111,20 +168,9 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
                 extra += updates * timed(partial(train, one_step, net_loss))
         return config.num_sets * extra
 
-    def best_threads(precision: str) -> Estimate:
-        threads = torch.get_num_threads()
-        best = Estimate(seconds(threads, precision), threads, precision=precision)
-        while threads > 1:
-            threads //= 2
-            fewer = replace(best, seconds=seconds(threads, precision), threads=threads)
-            if fewer.seconds > FEWER_THREADS * best.seconds:
-                break
-            best = fewer
-        return best
-
     precision = config.precision or "float32"
     if device.type == "cpu" and config.threads is None:
-        best = best_threads(precision)
+        best = fewest_threads(lambda threads: seconds(threads, precision), precision)
     else:
         best = Estimate(seconds(config.threads, precision), config.threads, precision=precision)
     if config.precision is None and best.seconds >= COARSER_FROM_SECONDS:

@@ -58,23 +58,24 @@ def representative_images(net: nn.Module, real: RealBatches, size: int, seed: in
 
 def representatives_of(net: nn.Module, real: RealBatches, label: int, size: int, seed: int) -> Tensor:
     """One row of :func:`representative_images`, without filling: ``(min(size, images of the class),)`` on the CPU."""
-    from sklearn.cluster import KMeans
-
     numbers = real.numbers[label].cpu()
     if len(numbers) <= size:
         return numbers
     points = embeddings(net, real.take, real.numbers[label])
+    return numbers[near_centres(points, size, derive_seed(seed, "k-means", label))]
+
+
+def near_centres(points: Tensor, size: int, seed: int) -> Tensor:
+    """The places in ``points`` ``(n, d)`` nearest to the centres of ``size`` clusters by k-means; int64 ``(size,)``."""
+    from sklearn.cluster import KMeans
+
     # On several threads the order of its sums, and so the last bits, would change from run to run.
     with threadpool_limits(1):
-        clusters = KMeans(
-            size,
-            init="random",
-            n_init=1,
-            max_iter=KMEANS_ITERATIONS,
-            random_state=derive_seed(seed, "k-means", label) % 2**32,
-        ).fit(points.numpy())
+        clusters = KMeans(size, init="random", n_init=1, max_iter=KMEANS_ITERATIONS, random_state=seed % 2**32).fit(
+            points.numpy()
+        )
     centres = torch.from_numpy(clusters.cluster_centers_).to(points.dtype)
-    return numbers[torch.cdist(centres, points).argmin(1)]
+    return torch.cdist(centres, points).argmin(1)
 
 
 def perturb(net: nn.Module, largest: float, stream: torch.Generator) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from nasproxy.augment import apply_augmentation, sample_siamese
 from nasproxy.chunks import activation_bytes, class_chunks, even_parts, room
 from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoint, save_checkpoint
+from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.faster import EarlyNets, perturb, representative_images
 from nasproxy.condense.nets import (
     batch_norms,
@@ -75,7 +76,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Group:
-    """Classes whose synthetic images go through the net together: rows ``rows`` of the set, ``ipc`` each."""
+    """Classes whose synthetic images go through the net together: rows ``rows`` of the set."""
 
     rows: slice
     classes: slice
@@ -90,8 +91,10 @@ def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, devic
     space = room(device)
     per_real = activation_bytes(net, shape)  # type: ignore[arg-type]
     # A class brings the graph of its gradient, and its gradient four times: both sides and the distance's two factors.
-    seen = config.ipc * config.formation**2
-    per_class = seen * activation_bytes(net, shape, second_order=True)  # type: ignore[arg-type]
+    own = config.counts(len(real.sizes))
+    offsets = [sum(own[:label]) for label in range(len(own) + 1)]
+    seen = [count * config.formation**2 for count in own]
+    per_class = max(seen) * activation_bytes(net, shape, second_order=True)  # type: ignore[arg-type]
     per_class += 4 * sum(weight.nbytes for weight in matched_weights(net))
     num_classes = len(real.sizes)
     width = min(config.batch_real, max(real.sizes))
@@ -116,10 +119,12 @@ def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, devic
             )
         groups.append(
             Group(
-                rows=slice(start * config.ipc, (start + size) * config.ipc),
+                rows=slice(offsets[start], offsets[start + size]),
                 classes=slice(start, start + size),
-                counts=(seen,) * size,
-                labels=torch.arange(start, start + size, device=device).repeat_interleave(seen),
+                counts=tuple(seen[start : start + size]),
+                labels=torch.arange(start, start + size, device=device).repeat_interleave(
+                    torch.tensor(seen[start : start + size], device=device)
+                ),
                 chunks=tuple(chunks),
             )
         )
@@ -234,12 +239,18 @@ def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:
 
 
 def initial_images(dataset: Dataset, config: CondenseConfig) -> Tensor:
-    """``(C · ipc, c, h, w)`` float32, sorted by class: standard normal noise, or real images of each class."""
+    """``(n, c, h, w)`` float32, sorted by class: standard normal noise, or real images of each class."""
+    counts = config.counts(dataset.num_classes)
     if config.init == "real":
-        real = draw_per_class(dataset.train, dataset.num_classes, config.ipc * config.formation**2, config.seed)
+        real = draw_per_class(dataset.train, [count * config.formation**2 for count in counts], config.seed)
         return encode(dataset.normalize(real.images), config.formation)
-    shape = (dataset.num_classes * config.ipc, *dataset.input_shape)
+    shape = (sum(counts), *dataset.input_shape)
     return torch.randn(shape, generator=generator(config.seed, "noise"))
+
+
+def initial_labels(dataset: Dataset, config: CondenseConfig) -> Tensor:
+    """The class of each of :func:`initial_images`: int64 ``(n,)``."""
+    return torch.arange(dataset.num_classes).repeat_interleave(torch.tensor(config.counts(dataset.num_classes)))
 
 
 def matching_stream(config: CondenseConfig, outer: int, inner: int, device: torch.device) -> torch.Generator:
@@ -253,9 +264,9 @@ def gradient_matching(
     *,
     device: torch.device,
     checkpoint: Path | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-    on_snapshot: Callable[[int, Tensor], None] | None = None,
-) -> tuple[Tensor, Tensor, float]:
+    progress: Progress | None = None,
+    on_snapshot: Snapshot | None = None,
+) -> Condensed:
     """Learns ``ipc`` images per class whose training gradients resemble those of the real classes ([DC], algorithm 1).
 
     Args:
@@ -264,8 +275,7 @@ def gradient_matching(
         on_snapshot: called with (outer steps done, images ``(n, c, h, w)`` normalised) ten times over the run.
 
     Returns:
-        images ``(C · ipc, c, h, w)`` normalised float32 and labels ``(C · ipc,)`` int64, sorted by class, on the CPU;
-        and the seconds of work, those before an interruption included.
+        The set, with hard labels.
 
     Raises:
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
@@ -280,7 +290,7 @@ def gradient_matching(
 
     images = initial_images(dataset, config).to(device)
     velocity = torch.zeros_like(images)
-    labels = torch.arange(dataset.num_classes, device=device).repeat_interleave(config.ipc)
+    labels = initial_labels(dataset, config).to(device)
     seen_labels = labels.repeat_interleave(config.formation**2)
     position = Position()
     net_state: dict[str, Tensor] = {}
@@ -359,7 +369,7 @@ def gradient_matching(
                 and ((outer + 1) % snapshot_every == 0 or outer + 1 == config.outer_steps)
             ):
                 on_snapshot(outer + 1, images.clone().cpu())
-    return images.cpu(), labels.cpu(), position.seconds + time.perf_counter() - started
+    return Condensed(images.cpu(), labels.cpu(), position.seconds + time.perf_counter() - started)
 
 
 def siamese_matching(
@@ -368,9 +378,9 @@ def siamese_matching(
     *,
     device: torch.device,
     checkpoint: Path | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-    on_snapshot: Callable[[int, Tensor], None] | None = None,
-) -> tuple[Tensor, Tensor, float]:
+    progress: Progress | None = None,
+    on_snapshot: Snapshot | None = None,
+) -> Condensed:
     """Gradient matching under one augmentation for a class's real and synthetic images ([DSA]).
 
     The algorithm is :func:`gradient_matching`; the name stands for other settings (``METHOD_SETTINGS``).
