@@ -93,7 +93,7 @@ def main() -> None:
         looks = PROTOCOLS[ipc][1]
         real = []
         for seed in range(arguments.builds):
-            drawn = draw_per_class(dataset.train, dataset.num_classes, ipc, seed)
+            drawn = draw_per_class(dataset.train, (ipc,) * dataset.num_classes, seed)
             real += accuracies(dataset, dataset.normalize(drawn.images), drawn.labels, 1, arguments.nets)
         print(f"\nipc {ipc}: random real images {statistics.mean(real):.1f} ± {statistics.stdev(real):.1f} %")
         print(f"{'option':<28}" + "".join(f"{f'after {look} nets':>24}" for look in looks))

@@ -17,13 +17,16 @@ from nasproxy.config import (
     AUGMENTATIONS,
     BUDGETS,
     DISTANCE_NAMES,
+    FEATURES,
     INITS,
     NET_DATA,
+    NET_INITS,
     PRECISIONS,
     PRUNERS,
     REAL_CHOICES,
     RECIPES,
     SAMPLERS,
+    SOLVERS,
     TRAINING_PRECISIONS,
     CondenseConfig,
     EvaluateConfig,
@@ -81,6 +84,10 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _by_method(value: float) -> str:
+    return f"[default: {value:g}, or by --method]"
+
+
 @app.command("build-proxy")
 def build_proxy_command(
     dataset: DatasetOption = "digits",
@@ -98,11 +105,17 @@ def build_proxy_command(
     ] = None,
     net_steps: Annotated[int | None, typer.Option(help=f"Epochs of the net between matchings. {BY_BUDGET}")] = None,
     lr_img: Annotated[
-        float | None, typer.Option(help="Learning rate of the images. [default: 0.1; 0.01 for an mlp]")
+        float | None, typer.Option(help="Learning rate of what is learned. [default: 0.1; 0.01 for an mlp; or by --method]")
     ] = None,
-    momentum_img: Annotated[float, typer.Option(help="Momentum of the images.")] = CondenseConfig.momentum_img,
-    lr_net: Annotated[float, typer.Option(help="Learning rate of the net.")] = CondenseConfig.lr_net,
-    batch_net: Annotated[int, typer.Option(help="Batch of the net's own training.")] = CondenseConfig.batch_net,
+    momentum_img: Annotated[
+        float | None, typer.Option(help=f"Momentum of the images. {_by_method(CondenseConfig.momentum_img)}")
+    ] = None,
+    lr_net: Annotated[
+        float | None, typer.Option(help=f"Learning rate of the net. {_by_method(CondenseConfig.lr_net)}")
+    ] = None,
+    batch_net: Annotated[
+        int | None, typer.Option(help=f"Batch of the net's own training. {_by_method(CondenseConfig.batch_net)}")
+    ] = None,
     batch_norm_images: Annotated[
         int, typer.Option(help="Real images per class behind batch norm's statistics.")
     ] = CondenseConfig.batch_norm_images,
@@ -144,7 +157,13 @@ def build_proxy_command(
     pool: Annotated[
         int, typer.Option(help="Match with a pool of nets trained briefly on the real data; 0: fresh nets.")
     ] = CondenseConfig.pool,
-    pool_epochs: Annotated[int, typer.Option(help="Epochs of the pool's nets.")] = CondenseConfig.pool_epochs,
+    pool_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs of nets that are trained on the real data first: the pool's, or the one that chooses images. "
+            f"{_by_method(CondenseConfig.pool_epochs)}"
+        ),
+    ] = None,
     perturbation: Annotated[
         float, typer.Option(help="Move the pool's nets at random by up to this share of their weights' norm.")
     ] = CondenseConfig.perturbation,
@@ -154,6 +173,35 @@ def build_proxy_command(
     formation: Annotated[
         int, typer.Option(help="Store formation × formation smaller images in each.")
     ] = CondenseConfig.formation,
+    ipc_per_class: Annotated[
+        str | None, typer.Option(help="Images of each class, where they differ: 10,10,5,… in the order of the classes.")
+    ] = None,
+    num_images: Annotated[
+        int | None, typer.Option(help="Images in all, also fewer than classes: for learned labels.")
+    ] = None,
+    features: Annotated[
+        str, typer.Option(help=f"What real images are chosen by: {' | '.join(FEATURES)}.")
+    ] = CondenseConfig.features,
+    net_init: Annotated[
+        str, typer.Option(help=f"Weights that an unrolled training starts from, every time: {' | '.join(NET_INITS)}.")
+    ] = CondenseConfig.net_init,
+    solver: Annotated[
+        str, typer.Option(help=f"How labels are distilled: {' | '.join(SOLVERS)}.")
+    ] = CondenseConfig.solver,
+    unroll_steps: Annotated[
+        int | None, typer.Option(help=f"Steps of training that are differentiated through. {BY_METHOD}")
+    ] = None,
+    unroll_epochs: Annotated[
+        int | None, typer.Option(help=f"Times that these steps are gone through. {BY_METHOD}")
+    ] = None,
+    num_experts: Annotated[
+        int | None, typer.Option(help=f"Trainings on the real data whose trajectories are matched. {BY_BUDGET}")
+    ] = None,
+    expert_epochs: Annotated[int | None, typer.Option(help=f"Epochs of each. {BY_BUDGET}")] = None,
+    start_epochs: Annotated[
+        int | None, typer.Option(help=f"Latest epoch of an expert to start from. {BY_BUDGET}")
+    ] = None,
+    target_epochs: Annotated[int | None, typer.Option(help=f"Epochs ahead that are aimed at. {BY_BUDGET}")] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"How to train on the set, stored with it: {' | '.join(RECIPES)}. {BY_METHOD}")
     ] = None,
@@ -200,6 +248,17 @@ def build_proxy_command(
         perturbation=perturbation,
         net_data=net_data,
         formation=formation,
+        ipc_per_class=_whole_numbers("--ipc-per-class", ipc_per_class),
+        num_images=num_images,
+        features=features,
+        net_init=net_init,
+        solver=solver,
+        unroll_steps=unroll_steps,
+        unroll_epochs=unroll_epochs,
+        num_experts=num_experts,
+        expert_epochs=expert_epochs,
+        start_epochs=start_epochs,
+        target_epochs=target_epochs,
         recipe=recipe,
         seed=seed,
     )
@@ -223,6 +282,15 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(word) for word in text.split(","))
     except ValueError:
         raise NasproxyError(f"{option} takes numbers separated by commas, but got '{text}'.") from None
+
+
+def _whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise NasproxyError(f"{option} takes whole numbers separated by commas, but got '{text}'.") from None
 
 
 Workers = Annotated[

@@ -36,7 +36,7 @@ def test_paper_is_the_published_protocol():
 
 
 def test_no_budget_trains_the_net_more_than_the_paper_does():
-    for name, values in BUDGETS.items():
+    for name in BUDGETS:
         assert budget_config(name, {"ipc": 1}, DATA).loops == (1, 1)
 
 
