@@ -32,12 +32,12 @@ def small(**settings):
     return CondenseConfig(**(values | settings))
 
 
-@pytest.mark.parametrize("ipc", [1, 3])
+@pytest.mark.parametrize("counts", [(1, 1, 1), (3, 3, 3), (2, 1, 4)])
 @pytest.mark.parametrize("network", ["convnet", "mlp"])
-def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
+def test_trajectory_equals_algorithm_1_in_float64(counts, network):
     """Three nets, nine matchings, momentum and net training: images as the float64 loop has them, to float32."""
     dataset = toy_dataset()
-    config = small(ipc=ipc, network=network)
+    config = small(ipc=counts[0], network=network, ipc_per_class=None if len(set(counts)) == 1 else counts)
     seen = []
     images, labels = made_by(
         dataset, config, device=CPU, progress=lambda done, total, note: seen.append((done, total, note))
@@ -55,8 +55,7 @@ def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
         lambda k: seeded(lambda: family((1, 8, 8), 3, **options), derive_seed(0, "net", k)),
         real_batch,
         initial_images(dataset, config),
-        num_classes=3,
-        ipc=ipc,
+        counts=counts,
         outer=3,
         inner=3,
         net_epochs=2,
@@ -69,7 +68,7 @@ def test_trajectory_equals_algorithm_1_in_float64(ipc, network):
     assert [s[:2] for s in seen] == [(i + 1, 9) for i in range(9)]
     for (_, _, note), distance in zip(seen, distances, strict=True):
         assert float(note.removeprefix("distance ")) == pytest.approx(distance, abs=2e-3)
-    assert labels.tolist() == [c for c in range(3) for _ in range(ipc)]
+    assert labels.tolist() == [c for c in range(3) for _ in range(counts[c])]
 
 
 def test_learned_images_train_better_than_noise():
@@ -214,8 +213,7 @@ def test_twenty_outer_steps_stay_on_the_published_trajectory(ipc):
         lambda k: seeded(lambda: convnet((1, 8, 8), 3, width=4, depth=2), derive_seed(0, "net", k)),
         real_batch,
         initial_images(dataset, config),
-        num_classes=3,
-        ipc=ipc,
+        counts=(ipc,) * 3,
         outer=20,
         inner=inner,
         net_epochs=net_steps,

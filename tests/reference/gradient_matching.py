@@ -78,11 +78,12 @@ def image_gradient(net, synthetic, real, label, name, layer_weights, step=1e-5):
     return DISTANCES[name](gradients(net, synthetic, label), target, layer_weights), result
 
 
-def condense(make_net, real_batch, images, *, num_classes, ipc, outer, inner, net_epochs, lr_img, momentum, lr_net):
+def condense(make_net, real_batch, images, *, counts, outer, inner, net_epochs, lr_img, momentum, lr_net):
     """Algorithm 1 in float64, class by class. ``make_net(k)`` and ``real_batch(k, t, c)`` supply the random parts."""
     images = images.double().clone()
     velocity = torch.zeros_like(images)
-    labels = torch.arange(num_classes).repeat_interleave(ipc)
+    num_classes = len(counts)
+    labels = torch.arange(num_classes).repeat_interleave(torch.tensor(counts))
     distances = []
     for k in range(outer):
         net = make_net(k).double()
@@ -90,7 +91,7 @@ def condense(make_net, real_batch, images, *, num_classes, ipc, outer, inner, ne
             total = 0.0
             step = torch.zeros_like(images)
             for c in range(num_classes):
-                own = slice(c * ipc, (c + 1) * ipc)
+                own = slice(sum(counts[:c]), sum(counts[: c + 1]))
                 weights = weights_of(net)
                 real = real_batch(k, t, c).double()
                 target = torch.autograd.grad(
@@ -98,7 +99,9 @@ def condense(make_net, real_batch, images, *, num_classes, ipc, outer, inner, ne
                 )
                 leaf = images[own].clone().requires_grad_()
                 mine = torch.autograd.grad(
-                    torch.nn.functional.cross_entropy(net(leaf), torch.full((ipc,), c)), weights, create_graph=True
+                    torch.nn.functional.cross_entropy(net(leaf), torch.full((counts[c],), c)),
+                    weights,
+                    create_graph=True,
                 )
                 distance = 0.0
                 for a, b in zip(mine, target, strict=True):
