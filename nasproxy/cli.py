@@ -16,6 +16,7 @@ import typer
 from nasproxy.config import (
     AUGMENTATIONS,
     BUDGETS,
+    COMPARED,
     DISTANCE_NAMES,
     FEATURES,
     INITS,
@@ -28,6 +29,7 @@ from nasproxy.config import (
     SAMPLERS,
     SOLVERS,
     TRAINING_PRECISIONS,
+    CompareConfig,
     CondenseConfig,
     EvaluateConfig,
     SearchConfig,
@@ -105,7 +107,8 @@ def build_proxy_command(
     ] = None,
     net_steps: Annotated[int | None, typer.Option(help=f"Epochs of the net between matchings. {BY_BUDGET}")] = None,
     lr_img: Annotated[
-        float | None, typer.Option(help="Learning rate of what is learned. [default: 0.1; 0.01 for an mlp; or by --method]")
+        float | None,
+        typer.Option(help="Learning rate of what is learned. [default: 0.1; 0.01 for an mlp; or by --method]"),
     ] = None,
     momentum_img: Annotated[
         float | None, typer.Option(help=f"Momentum of the images. {_by_method(CondenseConfig.momentum_img)}")
@@ -593,6 +596,9 @@ def evaluate_command(
     ] = True,
     seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = EvaluateConfig.seed,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write every training to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the sets side by side to this page: matrix, costs, images.")
+    ] = None,
     dataset: DatasetOption = None,
     data_dir: DataDir = None,
     offline: Offline = False,
@@ -615,8 +621,64 @@ def evaluate_command(
         baseline=baseline,
         seed=seed,
         table=csv,
+        page=html,
         dataset=dataset,
         data_dir=data_dir,
+        offline=offline,
+        device=device,
+        workers=workers,
+    )
+
+
+@app.command("compare")
+def compare_command(
+    methods: Annotated[str, typer.Option(help="Methods, with commas between: see `nasproxy list`.")] = ",".join(
+        COMPARED
+    ),
+    ipc: Annotated[str, typer.Option(help="Images per class, with commas between.")] = str(CondenseConfig.ipc),
+    dataset: DatasetOption = "digits",
+    num_sets: Annotated[
+        int, typer.Option(help="Independent sets by each method: intervals are over them.")
+    ] = CompareConfig.num_sets,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="Family and options of the nets that are trained; may be repeated. [default: the sets' own]"),
+    ] = None,
+    cross: Annotated[bool, typer.Option("--cross", help="The field's cross-architecture table: eleven nets.")] = False,
+    nets: Annotated[int, typer.Option(help="Fresh nets of each kind, on each set.")] = CompareConfig.nets,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"How to train: {' | '.join(RECIPES)}. [default: the one stored with each set]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs on each set. [default: the recipe's]")] = None,
+    budget: BudgetName = None,
+    outer_steps: Annotated[int | None, typer.Option(help=f"Steps of every learned method. {BY_BUDGET}")] = None,
+    width: Annotated[int | None, typer.Option(help=f"Channels of every method's net. {BY_BUDGET}")] = None,
+    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = CondenseConfig.seed,
+    out: Annotated[Path | None, typer.Option(help=f"Folder. [default: one in {RUN_FOLDER}/]")] = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Build a proxy set by every method and show them on one page: accuracy, cost, images.
+
+    What is built or trained already is not done again: the same command goes on after an interruption.
+    """
+    from nasproxy import commands
+
+    commands.compare_methods(
+        commands.Source(dataset or "digits", data_dir),
+        [word.strip() for word in methods.split(",") if word.strip()],
+        _whole_numbers("--ipc", ipc) or (),
+        overrides=_given(num_sets=num_sets, seed=seed, outer_steps=outer_steps, width=width),
+        budget=budget,
+        networks=network or [],
+        cross=cross,
+        num_nets=nets,
+        recipe=recipe,
+        epochs=epochs,
+        folder=out,
+        run_folder=RUN_FOLDER,
         offline=offline,
         device=device,
         workers=workers,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nasproxy.errors import NasproxyError, unknown
@@ -33,7 +33,7 @@ def config_hash(*parts: Any) -> str:
 # --------------------------------------------------------------------------------------------------- training recipes
 
 OPTIMIZERS = ("sgd",)
-SCHEDULES = ("constant", "step", "one_cycle")
+SCHEDULES = ("constant", "step", "one_cycle", "learned")
 AUGMENTATIONS = (
     "none",
     "shift",
@@ -62,11 +62,12 @@ class Recipe:
     """How to train a net on a set of images. It is stored with a proxy set: images without it lose points.
 
     ``schedule``: ``step`` divides ``lr`` by ten halfway, as [DC] does; ``one_cycle`` rises linearly over the first
-    30 % of the steps and falls along a cosine to zero. ``augmentation``: per image and step, ``shift`` moves by up to
-    an eighth of the side, ``flip_shift`` also mirrors half of the images, ``alternate_shift`` each image in every other
-    epoch, and ``…_cutout`` hides a box; ``dsa`` draws one of colour, crop, cutout,
-    scale, rotate and flip per step, as [DSA] does, and ``dsa_no_flip`` one of the first five. ``shuffle=False`` is only
-    for methods that store an order. Batches larger than the set are the whole set.
+    30 % of the steps and falls along a cosine to zero; ``learned`` takes ``lrs``, one learning rate per update, from
+    the first again when there are more updates (``lr``, their mean, is for people). ``augmentation``: per image, step:
+    ``shift`` moves by up to an eighth of the side, ``flip_shift`` also mirrors half of the images, ``alternate_shift``
+    each image in every other epoch, and ``…_cutout`` hides a box; ``dsa`` draws one of colour, crop, cutout, scale,
+    rotate and flip per step, as [DSA] does, and ``dsa_no_flip`` one of the first five. ``shuffle=False`` is only for
+    methods that store an order. Batches larger than the set are the whole set.
     """
 
     lr: float
@@ -80,6 +81,7 @@ class Recipe:
     augmentation: str = "none"
     label_smoothing: float = 0.0
     shuffle: bool = True
+    lrs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _at_least(1, epochs=self.epochs, batch_size=self.batch_size)
@@ -93,6 +95,28 @@ class Recipe:
         ):
             if value not in known:
                 raise unknown(kind, value, known)
+        if (self.schedule == "learned") != bool(self.lrs):
+            raise NasproxyError(
+                f"`lrs` holds the learning rates of schedule='learned' and of no other, but got {len(self.lrs)} of "
+                f"them with schedule='{self.schedule}': give both, or neither."
+            )
+        for number, lr in enumerate(self.lrs):
+            if not 0 < lr < math.inf:
+                raise NasproxyError(f"`0 < lrs[i] < inf` must hold, but got lrs[{number}]={lr:g}.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Every value; ``lrs`` only where there are some, so that recipes without have the digests they always had."""
+        values = asdict(self) | {"lrs": list(self.lrs)}
+        if not self.lrs:
+            del values["lrs"]
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """The inverse of :meth:`as_json`; what is not there is the default, and what is not known is left out."""
+        known = {field.name for field in fields(cls)}
+        own = {name: value for name, value in values.items() if name in known}
+        return cls(**(own | {"lrs": tuple(own.get("lrs", ()))}))
 
 
 # "published" and "dsa" are the evaluation protocols of [DC] and [DSA]. "one_cycle" is the default for ranking: a first
@@ -348,6 +372,8 @@ _MATCHING = (
     *("compile", "real_choice", "choice_interval", "pool", "pool_epochs", "perturbation", "net_data", "formation"),
 )
 _LEARNING = (*_SET, *_NET, "outer_steps", "lr_img", "batch_real", "threads")
+# Methods that learn how their set is trained on: a file holds one recipe, and so one set.
+_ORDERED = tuple(name for name in _LEARNING if name != "num_sets")
 READS: dict[str, tuple[str, ...]] = {
     "random": _SET,
     "kmeans": (*_SET, *_NET, "pool_epochs", "features"),
@@ -363,12 +389,12 @@ READS: dict[str, tuple[str, ...]] = {
         *("init", "momentum_img", "match_space", "augmentation", "formation", "inner_steps", "lr_net"),
         *("net_init", "unroll_steps"),
     ),
-    "dataset_distillation": (*_LEARNING, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs"),
-    "soft_label": (*_LEARNING, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs", "num_images"),
-    "label_distillation": (*_LEARNING, "lr_net", "net_init", "solver", "unroll_steps"),
-    "generative_teaching": (*_LEARNING, "lr_net", "unroll_steps"),
+    "dataset_distillation": (*_ORDERED, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs"),
+    "soft_label": (*_ORDERED, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs", "num_images"),
+    "label_distillation": (*_LEARNING, "lr_net", "net_init", "solver", "unroll_steps", "batch_net"),
+    "generative_teaching": (*_ORDERED, "lr_net", "unroll_steps", "match_space"),
     "trajectory_matching": (
-        *_LEARNING,
+        *(name for name in _ORDERED if name != "batch_real"),
         *("init", "momentum_img", "lr_net", "augmentation", "formation", "unroll_steps"),
         *("num_experts", "expert_epochs", "start_epochs", "target_epochs", "batch_net"),
     ),
@@ -389,6 +415,24 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
         "recipe": "dsa",
     },
     "parameter_matching": {"inner_steps": 1, "unroll_steps": 5},
+    "dataset_distillation": {"outer_steps": 20_000, "lr_img": 0.01, "lr_net": 0.02},
+    "soft_label": {"outer_steps": 20_000, "lr_img": 0.01, "lr_net": 0.02},
+    "generative_teaching": {"outer_steps": 2000, "lr_img": 0.004, "lr_net": 0.02, "unroll_steps": 128},
+    "label_distillation": {  # 400 epochs of 45,000 real images in batches of 1024
+        "outer_steps": 17_600,
+        "lr_img": 1e-3,
+        "unroll_steps": 1,
+        "batch_real": 102,
+        "batch_net": 50,
+    },
+    "trajectory_matching": {  # of CIFAR-10 at ipc 10; its 100 experts of 50 epochs are the defaults
+        "outer_steps": 5000,
+        "unroll_steps": 30,
+        "lr_img": 1000.0,
+        "augmentation": "dsa",
+        "init": "real",
+        "recipe": "dsa",
+    },
 }
 
 
@@ -495,6 +539,17 @@ class EvaluateConfig:
     seed: int = 0
 
 
+COMPARED = ("random", "kmeans", "herding", "gradient_matching", "dsa", "distribution_matching")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Settings of ``compare``: fresh ``nets`` on each of ``num_sets`` sets by every method; three give an interval."""
+
+    num_sets: int = 3
+    nets: int = 5
+
+
 # ------------------------------------------------------------------------------------------------------------ budgets
 
 
@@ -559,9 +614,12 @@ BUDGETS: dict[str, Budget] = {
     ),
 }
 
-# K of the methods whose steps cost much less, or much more, than a net of gradient matching; "paper" is METHOD_SETTINGS.
+# K of the methods whose steps cost much less, or more, than a net of gradient matching; "paper" is METHOD_SETTINGS.
 OUTER_STEPS: dict[str, dict[str, int]] = {
     "distribution_matching": {"quick": 500, "standard": 2_000},
+    "dataset_distillation": {"quick": 500, "standard": 4_000},
+    "soft_label": {"quick": 500, "standard": 4_000},
+    "generative_teaching": {"quick": 100, "standard": 500},
 }
 
 # What one command may take before a smaller budget is chosen: about an hour on a CPU, a few minutes on a GPU.

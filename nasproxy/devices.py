@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +112,56 @@ def energy_meter(device: torch.device) -> Callable[[], float] | None:
         return total / 1e6
 
     return joules
+
+
+SAMPLE_SECONDS = 0.02  # between two looks at the memory of this process
+
+
+@dataclass
+class PeakMemory:
+    """``bytes`` above what was held at the beginning; None where the system does not tell."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
+    """The most memory that the block needs on ``device``, known at its end: of a CUDA device as torch allocates it.
+
+    Of a CPU the resident memory of this process, looked at every ``SAMPLE_SECONDS`` (Linux only).
+    """
+    found = PeakMemory()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield found
+        found.bytes = torch.cuda.max_memory_allocated(device) - before
+        return
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():
+        yield found
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident() -> int:
+        return int(statistics.read_text().split()[1]) * page
+
+    start = most = resident()
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(SAMPLE_SECONDS):
+            most = max(most, resident())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
+        found.bytes = max(most, resident()) - start
 
 
 @contextmanager

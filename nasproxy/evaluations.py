@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -155,7 +155,7 @@ Task = TrainingTask | MeasuringTask
 def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "float32") -> str:
     """Digest that two trainings share exactly when images, recipe, held-out images and precision are the same."""
     lower = [] if precision == "float32" else [precision]
-    return config_hash(images, asdict(recipe), held_out, *lower)[:16]
+    return config_hash(images, recipe.as_json(), held_out, *lower)[:16]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class ProxySet:
 
     def _content(self) -> dict[str, Any]:
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.as_json(),
             "mean": list(self.mean),
             "std": list(self.std),
             "class_names": list(self.class_names),
@@ -210,11 +210,10 @@ def load_proxy(path: Path) -> ProxySet:
             f"'{path}' was changed after it was written: its SHA-256 should be {str(expected)[:12]}…, but is "
             f"{actual[:12]}…. Copy it again or rebuild it."
         )
-    known = {field.name for field in fields(Recipe)}
     return ProxySet(
         images=images,
         labels=labels,
-        recipe=Recipe(**{name: value for name, value in content["recipe"].items() if name in known}),
+        recipe=Recipe.from_json(content["recipe"]),
         mean=tuple(content["mean"]),
         std=tuple(content["std"]),
         class_names=tuple(content["class_names"]),

@@ -87,6 +87,8 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     """Learning rate of update ``step`` (from 0) of ``total``."""
     if recipe.schedule == "constant":
         return recipe.lr
+    if recipe.schedule == "learned":
+        return recipe.lrs[step % len(recipe.lrs)]
     if recipe.schedule == "step":
         return recipe.lr if step < total // 2 + 1 else recipe.lr * 0.1
     warm = max(1, round(0.3 * total))

@@ -478,3 +478,57 @@ def test_a_search_by_a_vote_against_sizes_shows_the_front(road, tmp_path):
 
 def test_the_schema_is_printed(tmp_path):
     assert json.loads(nasproxy(tmp_path, "schema"))["title"] == "nasproxy search space"
+
+
+def test_methods_are_compared_on_one_page(tmp_path):
+    words = [
+        "compare",
+        "--methods",
+        "random,kmeans,gradient_matching",
+        "--ipc",
+        "1,200",
+        "--num-sets",
+        "2",
+        "--nets",
+        "1",
+    ]
+    words += ["--epochs", "2", "--outer-steps", "1", "--width", "4", "--network", "convnet:width=4,depth=1"]
+    text = nasproxy(tmp_path, *words)
+    assert text.count("left out  ") >= 3  # no class has 200 training images, so no method makes that set
+    assert re.search(r"A  random, 1 per class\nB  kmeans, 1 per class\nC  gradient_matching, 1 per class", text)
+    folder = tmp_path / "reports" / "compare-digits"
+    assert "trains best" in (folder / "compare.html").read_text()
+    assert "--ipc 1,200" in (folder / "compare.html").read_text()
+    rows = list(csv.DictReader((folder / "trainings.csv").open()))
+    assert len(rows) == 3 * (2 + 2)
+    before = (folder / "compare.html").read_bytes()
+    again = nasproxy(tmp_path, *words)
+    assert again.count("is built already") == 3
+    assert (folder / "compare.html").read_bytes() == before
+
+
+def test_what_cannot_be_compared_is_said(tmp_path):
+    assert "'herdin'. Did you mean 'herding'" in nasproxy(tmp_path, "compare", "--methods", "random,herdin", code=2)
+    assert "whole numbers" in nasproxy(tmp_path, "compare", "--ipc", "1,x", code=2)
+    assert "at least one method" in nasproxy(tmp_path, "compare", "--methods", ",", code=2)
+    assert "No set could be made" in nasproxy(tmp_path, "compare", "--methods", "random", "--ipc", "500", code=2)
+
+
+def test_an_option_of_another_method_is_refused(tmp_path):
+    text = nasproxy(tmp_path, "build-proxy", "--method", "herding", "--outer-steps", "3", code=2)
+    assert "'herding' does not use --outer-steps, but got 3" in text
+
+
+def test_classes_may_have_different_numbers_of_images(tmp_path):
+    counts = "1,2,3,1,1,1,1,1,1,2"
+    text = nasproxy(
+        tmp_path, "build-proxy", "--ipc-per-class", counts, "--outer-steps", "1", "--inner-steps", "2", "--width", "4"
+    )
+    assert "1 to 3 per class, 14 images" in text
+    (path,) = (tmp_path / "proxies").glob("*.safetensors")
+    assert "n14" in path.name
+    assert list(map(str, load_proxy(path).counts)) == counts.split(",")
+    assert "one number for each of the 10 classes, but got 2" in nasproxy(
+        tmp_path, "build-proxy", "--ipc-per-class", "1,2", code=2
+    )
+    assert "`ipc_per_class >= 1`" in nasproxy(tmp_path, "build-proxy", "--ipc-per-class", "1,0", code=2)

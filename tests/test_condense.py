@@ -1,5 +1,6 @@
 """The contract of every condenser, over the dict, so that a new method is tested for free."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from toy import toy_dataset
 
 from nasproxy.condense import CONDENSERS, build_proxy, recipe_named
-from nasproxy.config import RECIPES, CondenseConfig, condense_config
+from nasproxy.config import RECIPES, SELECTIONS, CondenseConfig, condense_config
 from nasproxy.errors import NasproxyError
 
 FAST = {"outer_steps": 2, "inner_steps": 2, "net_steps": 2, "width": 4, "depth": 1, "batch_real": 8}
+FAST |= {"unroll_steps": 2, "unroll_epochs": 2}
+FAST |= {"num_experts": 2, "expert_epochs": 3, "start_epochs": 1}
 
 
 def config_of(method, **settings):
@@ -27,7 +30,14 @@ def test_counts_shapes_and_finiteness(method, cpu):
     proxy = build_proxy(dataset, config_of(method), choice=cpu)
     assert proxy.images.shape == (1, 6, 1, 8, 8)
     assert torch.isfinite(proxy.images).all()
-    assert proxy.labels.tolist() == [[0, 0, 1, 1, 2, 2]]
+    if proxy.labels.ndim == 2:
+        assert torch.bincount(proxy.labels[0]).tolist() == [2, 2, 2]
+        if proxy.recipe.shuffle:
+            assert proxy.labels.tolist() == [[0, 0, 1, 1, 2, 2]]
+    else:
+        assert proxy.labels.shape == (1, 6, 3)
+        assert torch.allclose(proxy.labels.sum(2), torch.ones(1, 6))
+    assert proxy.counts == (2, 2, 2)
     assert proxy.class_names == dataset.class_names
     assert (proxy.mean, proxy.std) == (dataset.mean, dataset.std)
 
@@ -67,7 +77,32 @@ def test_only_the_training_split_is_read(method, cpu):
 def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
     for flip, augmentation in ((False, "shift"), (True, "flip_shift")):
         proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of(method, recipe="one_cycle"), choice=cpu)
-        assert proxy.recipe.augmentation == augmentation
+        # A method that learns the order of its images also says how they are seen.
+        assert proxy.recipe.augmentation == (augmentation if proxy.recipe.shuffle else "none")
+
+
+@pytest.mark.parametrize("name", [name for name in CONDENSERS if name not in SELECTIONS])
+def test_a_build_that_is_killed_and_resumed_is_an_uninterrupted_one(name, cpu, tmp_path, monkeypatch):
+    for module in ("loop", "gradient_matching"):
+        monkeypatch.setattr(sys.modules[f"nasproxy.condense.{module}"], "CHECKPOINT_SECONDS", 0.0)
+    config, path = config_of(name, outer_steps=4), tmp_path / "c.checkpoint"
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total, note):
+        if done > total // 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        build_proxy(toy_dataset(), config, choice=cpu, checkpoint=path, progress=kill)
+    assert path.exists()
+    seen = []
+    resumed = build_proxy(
+        toy_dataset(), config, choice=cpu, checkpoint=path, progress=lambda done, total, note: seen.append(done)
+    )
+    assert seen[0] > 1, "it began anew"
+    assert resumed.content_id == build_proxy(toy_dataset(), config, choice=cpu).content_id
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

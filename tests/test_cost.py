@@ -37,6 +37,16 @@ def test_the_count_of_a_build_is_that_of_torch(method, ipc, cpu):
     assert condensing_flops(dataset, config) == pytest.approx(counter.flops, rel=0.2)
 
 
+@pytest.mark.parametrize("ipc", [1, 4])
+@pytest.mark.parametrize("method", ["dataset_distillation", "soft_label", "generative_teaching"])
+def test_the_count_of_unrolled_training_is_that_of_torch(method, ipc, cpu):
+    config = condense_config(method=method, ipc=ipc, **(SMALL | {"unroll_steps": 20 if "teach" in method else 4}))
+    dataset = toy_dataset()
+    with Counter() as counter:
+        build_proxy(dataset, config, choice=cpu)
+    assert condensing_flops(dataset, config) == pytest.approx(counter.flops, rel=0.2)
+
+
 def test_the_count_of_k_means_is_that_of_torch(cpu):
     config = condense_config(method="kmeans", ipc=2, width=16, depth=2)
     dataset = toy_dataset()

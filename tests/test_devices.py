@@ -1,4 +1,5 @@
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -79,3 +80,20 @@ def test_a_training_knows_what_it_took(counters, monkeypatch):
     assert trained().joules == pytest.approx(20e-6)
     monkeypatch.setattr(train, "energy_meter", lambda device: None)
     assert trained().joules is None
+
+
+def test_the_peak_of_memory_is_what_a_block_needs_above_what_was_held():
+    with devices.peak_memory(torch.device("cpu")) as memory:
+        block = torch.ones(32 * 2**20 // 4)
+        time.sleep(3 * devices.SAMPLE_SECONDS)
+        del block
+    if memory.bytes is None:
+        pytest.skip("this system does not tell")
+    assert 30 * 2**20 < memory.bytes < 200 * 2**20
+
+
+def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(devices.Path, "exists", lambda path: False)
+    with devices.peak_memory(torch.device("cpu")) as memory:
+        pass
+    assert memory.bytes is None

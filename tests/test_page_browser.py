@@ -9,8 +9,11 @@ from itertools import pairwise
 
 import pytest
 from test_report import HOSTILE, downloads, make_report, modern, several_objectives
+from test_sets import some_sets
+from toy import toy_dataset
 
 from nasproxy.page import candidates_csv, render_report
+from nasproxy.sets import render_sets
 
 DESKTOP, PHONE = 1280, 390
 WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE])
@@ -22,6 +25,7 @@ PAGES = {
     "twenty parameters": lambda: modern(num_parameters=20),
     "many": lambda: modern(310, top=10),
     "several objectives": several_objectives,
+    "proxy sets": lambda: render_sets(some_sets(), toy_dataset(), commands=["nasproxy compare --dataset digits"]),
 }
 
 
@@ -45,7 +49,8 @@ def files(tmp_path_factory):
     def path(name):
         file = folder / f"{name.replace(' ', '_')}.html"
         if not file.exists():
-            file.write_text(render_report(PAGES[name]()))
+            made = PAGES[name]()
+            file.write_text(made if isinstance(made, str) else render_report(made))
         return file
 
     return path

@@ -29,7 +29,7 @@ LAYERS = [
     {"study"},
     {"search"},
     {"summary", "budget", "evaluate", "export"},
-    {"validate"},
+    {"validate", "sets"},
     {"commands"},
     {"cli", "__init__"},
     {"__main__"},

@@ -66,11 +66,14 @@ def test_sgd_equals_the_update_rule_by_hand():
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_learning_rates(schedule):
-    recipe = Recipe(lr=0.2, epochs=1, schedule=schedule)
+    learned = {"lrs": (0.1, 0.2, 0.05)} if schedule == "learned" else {}
+    recipe = Recipe(lr=0.2, epochs=1, schedule=schedule, **learned)
     rates = [learning_rate(recipe, step, 100) for step in range(100)]
     assert max(rates) == pytest.approx(0.2)
     if schedule == "constant":
         assert set(rates) == {0.2}
+    elif schedule == "learned":
+        assert rates[:4] == [0.1, 0.2, 0.05, 0.1]
     elif schedule == "step":
         assert rates[50] == 0.2
         assert rates[51] == pytest.approx(0.02)
@@ -377,5 +380,5 @@ def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
 def test_only_long_trainings_on_wide_vectors_are_compiled(vectors, num_images, expected, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: vectors)
     monkeypatch.setattr(train.shutil, "which", lambda name: "/a/compiler")
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 3)), 0)
     assert train.compiles(net, (1, 8, 8), num_images, torch.device("cpu")) == expected

@@ -6,6 +6,7 @@ from nasproxy.commands.demo import demo
 from nasproxy.commands.evaluate import evaluate
 from nasproxy.commands.export import export
 from nasproxy.commands.inspect import check, list_everything
+from nasproxy.commands.methods import compare_methods
 from nasproxy.commands.search import plan, report, search, validate
 from nasproxy.commands.shared import Source
 
@@ -14,6 +15,7 @@ __all__ = [
     "build",
     "check",
     "compare",
+    "compare_methods",
     "demo",
     "evaluate",
     "export",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,14 +11,21 @@ from nasproxy.atomic import write_atomically
 from nasproxy.commands.shared import device_named, load_data, say, say_workers, source_of
 from nasproxy.condense import recipe_named
 from nasproxy.errors import NasproxyError
-from nasproxy.evaluate import CROSS, Comparison, Interval, NetSpec, evaluate_proxy, own_net, parse_net
+from nasproxy.evaluate import CROSS, Comparison, NetSpec, evaluate_proxy, own_net, parse_net
 from nasproxy.ledger import Ledger
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import load_proxy
 from nasproxy.runs import LEDGER_FILE
+from nasproxy.sets import (
+    Evaluated,
+    named,
+    nets_of,
+    percent_interval,
+    points_interval,
+    trainings_csv,
+    write_sets,
+)
 from nasproxy.workers import hire
-
-CSV_COLUMNS = ("images", "set", "net", "seed", "accuracy", "loss", "seconds", "failure")
 
 
 def evaluate(
@@ -34,21 +39,30 @@ def evaluate(
     baseline: bool,
     seed: int,
     table: Path | None,
+    page: Path | None,
+    commands: Sequence[str] = (),
     dataset: str | None,
     data_dir: Path | None,
     offline: bool,
     device: str,
     workers: int | None,
-) -> list[Comparison]:
-    """``nasproxy evaluate``: fresh nets on each set beside random real images, measured on the test split."""
+) -> list[Evaluated]:
+    """``nasproxy evaluate``: fresh nets on each set beside random real images, measured on the test split.
+
+    Several sets also give the cross-architecture matrix.
+    """
     if num_nets < 1 or (epochs is not None and epochs < 1):
         raise NasproxyError(f"`nets >= 1` and `epochs >= 1` must hold, but got nets={num_nets}, epochs={epochs}.")
     asked = [parse_net(text) for text in nets]
     loaded = [(path, load_proxy(path)) for path in proxies]
     choice = device_named(device)
-    comparisons = []
-    for path, proxy in loaded:
-        data = load_data(source_of(proxy, dataset, data_dir), offline=offline)
+    sets: list[Evaluated] = []
+    data, of = None, None
+    names = named([path for path, _ in loaded], [proxy for _, proxy in loaded])
+    for name, (path, proxy) in zip(names, loaded, strict=True):
+        source = source_of(proxy, dataset, data_dir)
+        if source != of or data is None:
+            data, of = load_data(source, offline=offline), source
         own_recipe = proxy.recipe if recipe is None else recipe_named(recipe, data)
         if epochs is not None:
             own_recipe = replace(own_recipe, epochs=epochs)
@@ -75,15 +89,19 @@ def evaluate(
                 progress=progress,
             )
         ledger.close()
-        comparisons += found
+        sets.append(Evaluated(name, proxy, tuple(found)))
         print()
         for line in lines(found, num_sets=proxy.num_sets):
             print(line)
         print()
+    if len(sets) > 1:
+        print("\n".join(matrix_lines(sets)), end="\n\n")
     if table is not None:
-        write_atomically(table, _csv(comparisons).encode())
+        write_atomically(table, trainings_csv(sets).encode())
         say("table", str(table))
-    return comparisons
+    if page is not None and data is not None:
+        say("page", str(write_sets(sets, data, page, commands=commands)))
+    return sets
 
 
 def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_classes: int) -> list[NetSpec]:
@@ -99,22 +117,6 @@ def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_c
     return fitting
 
 
-def _percent(interval: Interval | None) -> str:
-    if interval is None:
-        return "every training failed"
-    # Two sets give an interval wider than accuracies can be.
-    low, high = (None if end is None else 100 * min(max(end, 0.0), 1.0) for end in (interval.low, interval.high))
-    spread = "" if low is None or high is None else f" ({low:.1f} to {high:.1f})"
-    return f"{100 * interval.value:.1f}{spread}"
-
-
-def _points(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    spread = "" if interval.low is None else f" ({100 * interval.low:+.1f} to {100 * (interval.high or 0):+.1f})"
-    return f"{100 * interval.value:+.1f}{spread}"
-
-
 def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
     """The table for a terminal: per net the set, random real images and the difference, in percent."""
     rows = [("net", "trained on", "n", "test accuracy, % (95 %)", "std")]
@@ -126,12 +128,12 @@ def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
                         str(row.net) if row is comparison.row else "",
                         row.source,
                         str(len(row.accuracies)),
-                        _percent(row.mean),
+                        percent_interval(row.mean),
                         "" if row.std is None else f"{100 * row.std:.1f}",
                     )
                 )
         if comparison.difference is not None:
-            rows.append(("", "difference", "", _points(comparison.difference), ""))
+            rows.append(("", "difference", "", points_interval(comparison.difference), ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     text = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     text.insert(1, "  ".join("-" * width for width in widths))
@@ -146,14 +148,22 @@ def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
     return text
 
 
-def _csv(comparisons: Sequence[Comparison]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(CSV_COLUMNS)
-    for comparison in comparisons:
-        for row in (comparison.row, comparison.baseline):
-            for number, own in enumerate(row.sets if row else ()):
-                for e in own:
-                    values = (row.source if row else "", number, e.candidate, e.seed, e.value, e.loss, e.seconds)
-                    writer.writerow((*values, e.failure or ""))
-    return out.getvalue()
+def matrix_lines(sets: Sequence[Evaluated]) -> list[str]:
+    """The cross-architecture matrix for a terminal: nets in rows, sets in columns, the best of a row with a star."""
+    keys = [chr(ord("A") + place) if place < 26 else str(place) for place in range(len(sets))]
+    rows = [("net", *keys)]
+    for net in nets_of(sets):
+        means = [own.row.mean if (own := one.on(net)) is not None else None for one in sets]
+        best = max((mean.value for mean in means if mean is not None), default=None)
+        cells = []
+        for mean in means:
+            if mean is None:
+                cells.append("–")
+                continue
+            half = "" if mean.low is None else f" ± {100 * (mean.value - mean.low):.1f}"
+            cells.append(f"{100 * mean.value:.1f}{half}{'*' if mean.value == best else ''}")
+        rows.append((str(net), *cells))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    text = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    return [*(f"{key}  {one.name}" for key, one in zip(keys, sets, strict=True)), "", *text]

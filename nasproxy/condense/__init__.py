@@ -17,8 +17,11 @@ import torch
 from torch import Tensor
 
 from nasproxy.condense.contract import Condensed
+from nasproxy.condense.dataset_distillation import dataset_distillation
 from nasproxy.condense.distribution_matching import distribution_matching
+from nasproxy.condense.generative_teaching import generative_teaching
 from nasproxy.condense.gradient_matching import gradient_matching, siamese_matching
+from nasproxy.condense.label_distillation import label_distillation
 from nasproxy.condense.parameter_matching import parameter_matching
 from nasproxy.condense.random_images import random_images
 from nasproxy.condense.selections import (
@@ -29,9 +32,11 @@ from nasproxy.condense.selections import (
     kmeans_indices,
     selection,
 )
-from nasproxy.config import READS, RECIPES, SELECTIONS, CondenseConfig, Recipe, augmentation_for
+from nasproxy.condense.soft_label import soft_label
+from nasproxy.condense.trajectory_matching import trajectory_matching
+from nasproxy.config import READS, RECIPES, CondenseConfig, Recipe, augmentation_for
 from nasproxy.datasets import Dataset
-from nasproxy.devices import DeviceChoice, cpu_threads, hardware, versions
+from nasproxy.devices import DeviceChoice, cpu_threads, hardware, peak_memory, versions
 from nasproxy.errors import unknown
 from nasproxy.proxyset import ProxySet
 from nasproxy.randomness import derive_seed
@@ -103,18 +108,19 @@ def build_proxy(
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
     config.counts(dataset.num_classes)
     sets: list[Condensed] = []
-    for number in range(config.num_sets):
-        own = config if number == 0 else replace(config, seed=derive_seed(config.seed, "set", number))
-        sets.append(
-            CONDENSERS[config.method](
-                dataset,
-                own,
-                device=choice.device,
-                checkpoint=None if checkpoint is None else checkpoint_of(checkpoint, number),
-                progress=None if progress is None else partial(_progress_of_set, progress, number, config.num_sets),
-                on_snapshot=on_snapshot if number == 0 else None,
+    with peak_memory(choice.device) as memory:
+        for number in range(config.num_sets):
+            own = config if number == 0 else replace(config, seed=derive_seed(config.seed, "set", number))
+            sets.append(
+                CONDENSERS[config.method](
+                    dataset,
+                    own,
+                    device=choice.device,
+                    checkpoint=None if checkpoint is None else checkpoint_of(checkpoint, number),
+                    progress=None if progress is None else partial(_progress_of_set, progress, number, config.num_sets),
+                    on_snapshot=on_snapshot if number == 0 else None,
+                )
             )
-        )
     with cpu_threads(config.threads):
         machine = hardware(choice)
     return ProxySet(
@@ -127,12 +133,13 @@ def build_proxy(
         provenance=provenance(dataset, config),
         record={
             "seconds": round(sum(one.seconds for one in sets), 3),
+            "peak_bytes": memory.bytes,
             "hardware": machine,
             "versions": versions(),
             "source": source or {},
             "match_space": config.match_space,
         },
-        formation=1 if config.method in SELECTIONS else config.formation,
+        formation=config.formation if "formation" in READS[config.method] else 1,
     )
 
 
@@ -141,6 +148,11 @@ CONDENSERS: dict[str, Callable[..., Condensed]] = {
     "dsa": siamese_matching,
     "distribution_matching": distribution_matching,
     "parameter_matching": parameter_matching,
+    "dataset_distillation": dataset_distillation,
+    "soft_label": soft_label,
+    "generative_teaching": generative_teaching,
+    "label_distillation": label_distillation,
+    "trajectory_matching": trajectory_matching,
     "random": random_images,
     "kmeans": selection(kmeans_indices),
     "herding": selection(herding_indices),

@@ -16,8 +16,9 @@ Snapshot = Callable[[int, Tensor], None]  # outer steps done, images (n, c, h, w
 class Condensed:
     """One set, on the CPU: ``images`` ``(n, c, h, w)`` normalised float32; ``labels`` ``(n,)`` int64 or ``(n, C)``.
 
-    Hard labels are sorted by class. ``seconds`` of work, those before an interruption included. ``recipe`` holds the
-    fields of the recipe that the method itself determines: learned step sizes, an order that matters.
+    Hard labels are sorted by class, unless ``recipe`` keeps an order. ``seconds`` of work, those before an interruption
+    included. ``recipe`` holds the fields of the recipe that the method itself determines: learned step sizes, an order
+    that matters.
     """
 
     images: Tensor

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import torch
 
 from nasproxy.condense.faster import early_recipe
+from nasproxy.condense.generative_teaching import INTERVAL, curriculum, generator_flops
 from nasproxy.condense.nets import build_net
+from nasproxy.condense.trajectory_matching import expert_recipe
 from nasproxy.config import READS, SELECTIONS, CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.spaces.inspection import num_flops
@@ -62,6 +64,43 @@ def _parameters(dataset: Dataset, config: CondenseConfig) -> float:
     return config.outer_steps * config.loops[0] * config.unroll_steps * (real + synthetic)
 
 
+def _distillation(dataset: Dataset, config: CondenseConfig) -> float:
+    """Every image is trained on once an epoch, as in :func:`_parameters`; the net is measured on real images."""
+    real = FIRST_ORDER * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * config.unroll_epochs * _num_synthetic(dataset, config)
+    return config.outer_steps * (real + synthetic)
+
+
+def _teaching(dataset: Dataset, config: CondenseConfig) -> float:
+    number, epochs = curriculum(config, dataset.num_classes)
+    measured = -(-number * epochs // INTERVAL)
+    real = FIRST_ORDER * measured * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * epochs * _num_synthetic(dataset, config)
+    return config.outer_steps * (real + synthetic)
+
+
+def _generating(dataset: Dataset, config: CondenseConfig) -> float:
+    """FLOPs of the generator: it makes every image, and again to learn from it, and all of them in the end."""
+    made = (1 + FIRST_ORDER) * config.outer_steps + 1
+    return made * _num_synthetic(dataset, config) * generator_flops(dataset.num_classes, dataset.input_shape)
+
+
+def _labels(dataset: Dataset, config: CondenseConfig) -> float:
+    """Labelled images are looked ahead on as :func:`_parameters` does, and learned from; the ridge does the latter."""
+    real = dataset.num_classes * config.batch_real
+    batch = min(config.batch_net, _num_synthetic(dataset, config))
+    if config.solver == "ridge":
+        return config.outer_steps * (real + FIRST_ORDER * batch)
+    ahead = (FIRST_ORDER + SECOND_ORDER) * config.unroll_steps
+    return config.outer_steps * (FIRST_ORDER * real + (ahead + FIRST_ORDER) * batch)
+
+
+def _trajectories(dataset: Dataset, config: CondenseConfig) -> float:
+    experts = FIRST_ORDER * config.num_experts * expert_recipe(config).epochs * len(dataset.train)
+    batch = min(config.batch_net, _num_synthetic(dataset, config))
+    return experts + (FIRST_ORDER + SECOND_ORDER) * config.outer_steps * config.unroll_steps * batch
+
+
 def _num_synthetic(dataset: Dataset, config: CondenseConfig) -> int:
     return sum(config.counts(dataset.num_classes)) * config.formation**2
 
@@ -73,6 +112,11 @@ PASSES: dict[str, Callable[[Dataset, CondenseConfig], float]] = {
     "dsa": _matching,
     "distribution_matching": _means,
     "parameter_matching": _parameters,
+    "dataset_distillation": _distillation,
+    "soft_label": _distillation,
+    "generative_teaching": _teaching,
+    "label_distillation": _labels,
+    "trajectory_matching": _trajectories,
 }
 
 
@@ -84,4 +128,5 @@ def condensing_flops(dataset: Dataset, config: CondenseConfig) -> float:
     """
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
     passes = PASSES[config.method](dataset, config)
-    return passes * _net_flops(dataset, config) if passes else 0.0
+    others = _generating(dataset, config) if config.method == "generative_teaching" else 0.0
+    return passes * _net_flops(dataset, config) + others if passes else 0.0

@@ -62,7 +62,7 @@ class _Enough(BaseException):
 
 
 def pace(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
-    """How long any other method will take, from its first units of work; threads are chosen as for gradient matching."""
+    """How long another method will take, from its first units of work; threads are chosen as for gradient matching."""
 
     def seconds(threads: int | None) -> float:
         marks: list[tuple[float, int]] = []

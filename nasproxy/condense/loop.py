@@ -36,6 +36,8 @@ def learn(
     shown: Callable[[], Tensor],
     note: str,
     device: torch.device,
+    carried: dict[str, Tensor] | None = None,
+    after: Callable[[int], None] | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     on_snapshot: Snapshot | None = None,
@@ -47,6 +49,9 @@ def learn(
         step: sets the gradients of ``leaves`` for step i (they are zero before) and returns what it lowers, a scalar.
         shown: the images ``(n, c, h, w)`` of a snapshot; one is taken ten times over the run.
         note: the name of the scalar, for the progress bar.
+        carried: what one step leaves to the next and is not learned, by names other than those of ``leaves``; changed
+            in place by ``step`` and ``after``, saved and restored.
+        after: called with i once the optimiser has stepped, to put ``leaves`` back where they are valid.
         checkpoint: written every two minutes and at the end, and continued when it exists.
 
     Raises:
@@ -55,8 +60,11 @@ def learn(
     started = time.perf_counter()
     key = checkpoint_key(dataset, config)
     position = Position()
+    carried = carried or {}
     if checkpoint is not None and checkpoint.exists():
         position, saved = load_checkpoint(checkpoint, key)
+        for name, tensor in carried.items():
+            tensor.data.copy_(saved[name])
         for name, leaf in leaves.items():
             leaf.data.copy_(saved[name])
             moments = {
@@ -73,6 +81,8 @@ def learn(
             optimizer.zero_grad(set_to_none=True)
             value = step(outer)
             optimizer.step()
+            if after is not None:
+                after(outer)
             now, done = time.perf_counter(), outer + 1
             ends = done == config.outer_steps
             if device.type == "cpu" or now - last_progress >= PROGRESS_SECONDS or ends:
@@ -87,7 +97,7 @@ def learn(
                     progress(done, config.outer_steps, f"{note} {current:.3f}")
             if checkpoint is not None and (now - last_checkpoint >= CHECKPOINT_SECONDS or ends):
                 last_checkpoint = now
-                tensors = dict(leaves)
+                tensors = leaves | carried
                 for name, leaf in leaves.items():
                     moments = optimizer.state.get(leaf, {})
                     tensors |= {f"{name}/{word}": part for word, part in moments.items() if torch.is_tensor(part)}

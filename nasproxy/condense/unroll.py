@@ -13,12 +13,18 @@ Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
+
+from nasproxy.chunks import room
+
+# Of states kept on a CPU. They are read once each, so that the cache, which bounds activations there, does not matter.
+CPU_STATE_BYTES = 2**30
 
 State = tuple[Tensor, ...]
 Step = Callable[[int, State], State]  # the number of the step, and what it starts from
@@ -91,6 +97,12 @@ def stride_within(num_steps: int, state_bytes: int, space: int) -> int:
     )
 
 
+def stride_for(num_steps: int, start: State, device: torch.device) -> int:
+    """:func:`stride_within` what ``device`` has for states like ``start``."""
+    space = room(device) if device.type == "cuda" else CPU_STATE_BYTES
+    return stride_within(num_steps, sum(part.nbytes for part in start), space)
+
+
 # ------------------------------------------------------------------------------------------------ nets as functions
 
 
@@ -118,3 +130,23 @@ def sgd_step(loss: Tensor, parameters: Sequence[Tensor], lr: Tensor | float) -> 
     """``θ − lr · ∇_θ loss``, differentiable in everything that ``loss`` and ``lr`` depend on."""
     gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
     return tuple(own - lr * gradient for own, gradient in zip(parameters, gradients, strict=True))
+
+
+def loss_gradient(
+    model: FunctionalNet, parameters: State, parts: Iterable[tuple[Tensor, Tensor]], count: int
+) -> tuple[Tensor, list[Tensor]]:
+    """Mean cross-entropy over ``count`` images, and its gradient with respect to ``parameters``.
+
+    ``parts`` are images and labels that go through the net one part after the other; only one part's graph is alive.
+    """
+    leaves = [part.detach().requires_grad_() for part in parameters]
+    total = torch.zeros((), dtype=leaves[0].dtype, device=leaves[0].device)
+    sums = [torch.zeros_like(leaf) for leaf in leaves]
+    for images, labels in parts:
+        with torch.enable_grad():
+            loss = functional.cross_entropy(model(leaves, images), labels, reduction="sum") / count
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+        total += loss.detach()
+        for own, gradient in zip(sums, gradients, strict=True):
+            own.add_(gradient)
+    return total, sums

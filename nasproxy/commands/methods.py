@@ -1,0 +1,114 @@
+"""``nasproxy compare``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nasproxy.commands.build import build
+from nasproxy.commands.evaluate import evaluate
+from nasproxy.commands.shared import Source, say
+from nasproxy.condense import CONDENSERS
+from nasproxy.config import READS
+from nasproxy.errors import NasproxyError, unknown
+
+PAGE_FILE, TABLE_FILE = "compare.html", "trainings.csv"
+
+
+def compare_methods(
+    source: Source,
+    methods: Sequence[str],
+    sizes: Sequence[int],
+    *,
+    overrides: dict[str, Any],
+    budget: str | None,
+    networks: Sequence[str],
+    cross: bool,
+    num_nets: int,
+    recipe: str | None,
+    epochs: int | None,
+    folder: Path | None,
+    run_folder: Path,
+    offline: bool,
+    device: str,
+    workers: int | None,
+) -> Path:
+    """``nasproxy compare``: a set by every method and size, evaluated, on one page, whose path is returned.
+
+    A method that cannot make a set of some size is named and left out.
+    """
+    if not methods or not sizes:
+        raise NasproxyError("`compare` needs at least one method and one number of images per class, but got none.")
+    for method in methods:
+        if method not in CONDENSERS:
+            raise unknown("method", method, CONDENSERS)
+    folder = folder or run_folder / f"compare-{Path(source.spec).stem}"
+    files, left_out = [], []
+    for ipc in dict.fromkeys(sizes):
+        for method in dict.fromkeys(methods):
+            say("method", f"{method}, {ipc} per class")
+            own = {name: value for name, value in overrides.items() if name in READS[method]}
+            try:
+                files.append(
+                    build(
+                        source,
+                        own | {"method": method, "ipc": ipc},
+                        budget=budget,
+                        out=None,
+                        folder=folder,
+                        offline=offline,
+                        device=device,
+                        force=False,
+                    )
+                )
+            except NasproxyError as error:
+                left_out.append(f"{method}, {ipc} per class: {error}")
+                say("left out", left_out[-1])
+    if not files:
+        raise NasproxyError(f"No set could be made: {left_out[0]}")
+    evaluate(
+        files,
+        nets=networks,
+        cross=cross,
+        num_nets=num_nets,
+        recipe=recipe,
+        epochs=epochs,
+        baseline=True,
+        seed=overrides["seed"],
+        table=folder / TABLE_FILE,
+        page=folder / PAGE_FILE,
+        commands=[_command(source, methods, sizes, overrides, budget, networks, cross, num_nets, recipe, epochs)],
+        dataset=None,
+        data_dir=source.data_dir,
+        offline=offline,
+        device=device,
+        workers=workers,
+    )
+    for line in left_out:
+        say("left out", line)
+    return folder / PAGE_FILE
+
+
+def _command(
+    source: Source,
+    methods: Sequence[str],
+    sizes: Sequence[int],
+    overrides: dict[str, Any],
+    budget: str | None,
+    networks: Sequence[str],
+    cross: bool,
+    num_nets: int,
+    recipe: str | None,
+    epochs: int | None,
+) -> str:
+    """The command that repeats it."""
+    words: list[object] = ["nasproxy", "compare", "--dataset", source.spec, "--methods", ",".join(methods)]
+    words += ["--ipc", ",".join(map(str, sizes)), "--nets", num_nets]
+    for name, value in (overrides | {"budget": budget, "recipe": recipe, "epochs": epochs}).items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    for net in networks:
+        words += ["--network", net]
+    return shlex.join(map(str, [*words, "--cross"] if cross else words))

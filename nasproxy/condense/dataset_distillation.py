@@ -1,0 +1,250 @@
+"""Dataset distillation: images, and a step size for each step, that train a net in a few steps to fit the real data.
+
+The set is cut into batches, one for each step of training, which are gone through several times. The loss of the net
+that comes out, on real images, is pulled back through every step (unroll.py) to the images and to the step sizes. So
+the order is part of what is learned: images are stored batch after batch, and the recipe repeats the steps.
+
+References: [DD] Wang, Zhu, Torralba, Efros, "Dataset Distillation", 2018, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nasproxy.chunks import even_parts
+from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.gradient_matching import initial_images, initial_labels
+from nasproxy.condense.loop import learn
+from nasproxy.condense.nets import batch_norms, build_net, freeze_batch_norm
+from nasproxy.condense.real_batches import RealBatches
+from nasproxy.condense.unroll import (
+    FunctionalNet,
+    State,
+    Step,
+    loss_gradient,
+    pull_back,
+    run_steps,
+    sgd_step,
+    stride_for,
+)
+from nasproxy.config import CondenseConfig
+from nasproxy.datasets import Dataset
+from nasproxy.errors import NasproxyError
+from nasproxy.randomness import generator
+from nasproxy.train import images_per_pass
+
+BETAS = (0.5, 0.999)
+# The reference implementation halves Adam's learning rate every 40 of its 400 epochs.
+DECAY, NUM_DECAYS = 0.5, 10
+
+
+# ------------------------------------------------------------------------------------------------- batches in order
+
+
+def num_batches(config: CondenseConfig, num_classes: int) -> int:
+    """Into how many batches the set is cut, each with equally many images of a class.
+
+    ``unroll_steps``, or as many as the smallest class has images: [DD] gives every step at least one image per class.
+
+    Raises:
+        NasproxyError: when the images of a class cannot be shared out evenly.
+    """
+    counts = config.counts(num_classes)
+    number = min(config.unroll_steps, min(counts))
+    most = math.gcd(*counts)
+    if most % number:
+        fitting = ", ".join(str(value) for value in range(1, most + 1) if most % value == 0)
+        uneven = next(count for count in counts if count % number)
+        raise NasproxyError(
+            f"Every step needs equally many images of a class, but {uneven} of them cannot be shared by "
+            f"{number} steps (unroll_steps={config.unroll_steps}): use one of these --unroll-steps: {fitting}."
+        )
+    return number
+
+
+def batch_order(counts: tuple[int, ...], number: int) -> Tensor:
+    """``(n,)`` places in a set sorted by class, batch after batch: t, t + ``number``, … of each class are batch t."""
+    ranks = [(rank % number, label) for label, count in enumerate(counts) for rank in range(count)]
+    return torch.tensor(sorted(range(len(ranks)), key=lambda place: (ranks[place], place)), dtype=torch.int64)
+
+
+def training_on(model: FunctionalNet, images: Tensor, labels: Tensor, step_sizes: Tensor, number: int) -> Step:
+    """Step t of training ``model`` on the set: plain SGD on batch t modulo ``number``, mean cross-entropy.
+
+    Args:
+        images: ``(n, c, h, w)``, batch after batch.
+        labels: ``(n,)`` classes, or ``(n, C)`` logits of the labels.
+        step_sizes: one for each step, before the softplus that keeps them positive.
+    """
+    size = len(images) // number
+
+    def step(t: int, state: State) -> State:
+        batch = slice(t % number * size, (t % number + 1) * size)
+        own = labels[batch] if labels.ndim == 1 else labels[batch].softmax(1)
+        loss = functional.cross_entropy(model(state, images[batch]), own)
+        return sgd_step(loss, state, functional.softplus(step_sizes[t]))
+
+    return step
+
+
+def inverse_softplus(value: float) -> float:
+    """What softplus takes to ``value`` > 0."""
+    return value + math.log(-math.expm1(-value))
+
+
+def in_this_order(*, batch_size: int, epochs: int, lrs: tuple[float, ...] = (), **others: Any) -> dict[str, Any]:
+    """The fields of a recipe that repeats training as it was unrolled, whatever recipe was asked for."""
+    plain = {
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "augmentation": "none",
+        "label_smoothing": 0.0,
+        "shuffle": False,
+    }
+    learned = {"schedule": "learned", "lr": sum(lrs) / len(lrs), "lrs": lrs} if lrs else {"schedule": "constant"}
+    return plain | learned | {"batch_size": batch_size, "epochs": epochs} | others
+
+
+def one_set_only(config: CondenseConfig) -> None:
+    """Refuses several sets in one file.
+
+    Raises:
+        NasproxyError: for ``num_sets`` above 1.
+    """
+    if config.num_sets > 1:
+        raise NasproxyError(
+            f"Every set of '{config.method}' learns how it is trained on, and a file holds one recipe, but got "
+            f"num_sets={config.num_sets}: build the sets one by one, each with its own --seed and --out."
+        )
+
+
+def in_parts(real: RealBatches, numbers: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Real images of ``numbers`` and their labels, ``size`` at a time; None: all at once."""
+    for part in numbers.split(even_parts(len(numbers), size or len(numbers))):
+        yield real.take(part), real.labels[part]
+
+
+# ------------------------------------------------------------------------------------------------------- distillation
+
+
+def distill(
+    dataset: Dataset,
+    config: CondenseConfig,
+    *,
+    order: Tensor,
+    number: int,
+    soft: Tensor | None,
+    device: torch.device,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    on_snapshot: Snapshot | None,
+) -> Condensed:
+    """Learns images and step sizes, and with ``soft`` labels as well.
+
+    Args:
+        order: places of the images in the order of their use, see :func:`batch_order`; cut into ``number`` batches.
+        soft: ``(n, C)`` probabilities to start from, in ``order``; None: the images keep their classes.
+    """
+    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    one_set_only(config)
+    real = RealBatches(dataset, device)
+    images = initial_images(dataset, config)[order].to(device).requires_grad_()
+    num_steps = number * config.unroll_epochs
+    step_sizes = torch.full((num_steps,), inverse_softplus(config.lr_net), device=device, requires_grad=True)
+    leaves = {"images": images, "step_sizes": step_sizes}
+    if soft is None:
+        labels = initial_labels(dataset, config)[order].to(device)
+    else:
+        leaves["labels"] = labels = soft.log().to(device).requires_grad_()
+    optimizer = torch.optim.Adam(leaves.values(), lr=config.image_lr, betas=BETAS)
+    places, norm_places = real.valid(config.batch_real), real.valid(config.batch_norm_images)
+    size = images_per_pass(build_net(config, dataset, 0, device), dataset.input_shape, device)
+
+    def step(outer: int) -> Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = config.image_lr * DECAY ** (NUM_DECAYS * outer // config.outer_steps)
+        net = build_net(config, dataset, 0 if config.net_init == "fixed" else outer, device)
+        stream = generator(config.seed, "distillation", outer, device=device)
+        if batch_norms(net):
+            freeze_batch_norm(net, real.take(real.draw(config.batch_norm_images, stream).flatten()[norm_places]))
+        numbers = real.draw(config.batch_real, stream).flatten()[places]
+        model = FunctionalNet(net)
+        start = model.parameters()
+        training = training_on(model, images, labels, step_sizes, number)
+        trajectory = run_steps(training, start, num_steps, stride=stride_for(num_steps, start, device))
+        loss, adjoint = loss_gradient(model, trajectory.last, in_parts(real, numbers, size), len(numbers))
+        gradients, _ = pull_back(training, trajectory, adjoint, list(leaves.values()))
+        for leaf, gradient in zip(leaves.values(), gradients, strict=True):
+            leaf.grad = gradient
+        return loss
+
+    by_class = order.argsort().to(device)
+    seconds = learn(
+        dataset,
+        config,
+        leaves=leaves,
+        optimizer=optimizer,
+        step=step,
+        shown=lambda: images[by_class],
+        note="loss",
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+        on_snapshot=on_snapshot,
+    )
+    learned = labels.detach() if soft is None else labels.detach().softmax(1)
+    return Condensed(
+        images.detach().cpu(),
+        learned.cpu(),
+        seconds,
+        in_this_order(
+            batch_size=len(images) // number,
+            epochs=config.unroll_epochs,
+            lrs=tuple(functional.softplus(step_sizes.detach()).tolist()),
+        ),
+    )
+
+
+def dataset_distillation(
+    dataset: Dataset,
+    config: CondenseConfig,
+    *,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    on_snapshot: Snapshot | None = None,
+) -> Condensed:
+    """Learns images and step sizes that train a net, in a few steps of given order, to fit the real data ([DD]).
+
+    Every outer step takes a net (a fresh one, or always the same with ``net_init="fixed"``), trains it through the
+    batches of the set ``unroll_epochs`` times, and lowers its loss on ``batch_real`` real images of each class by Adam.
+    The step sizes start from ``lr_net``; the set's recipe is what was learned, whatever ``recipe`` says. Takes and
+    returns what every condenser does, see :func:`nasproxy.condense.build_proxy`.
+
+    Differs from [DD] in the real batch, which has equally many images of each class, and for nets with batch norm,
+    whose statistics are those of real images, frozen.
+
+    Raises:
+        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+    """
+    number = num_batches(config, dataset.num_classes)
+    return distill(
+        dataset,
+        config,
+        order=batch_order(config.counts(dataset.num_classes), number),
+        number=number,
+        soft=None,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+        on_snapshot=on_snapshot,
+    )
