@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from nasproxy.atomic import write_atomically
+from nasproxy.condense import recipe_named
 from nasproxy.condense.cost import FIRST_ORDER, condensing_flops
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.condense.selections import kmeans_indices, selected
@@ -116,10 +117,15 @@ def _level(sizes: list[int], proxy: ProxySet) -> list[int]:
     return [min(sizes)] * len(sizes) if len(set(proxy.counts)) == 1 else sizes
 
 
+def rival_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """How a rival of a set with ``recipe`` trains: alike, unless step sizes were learned for the set's images alone."""
+    return recipe_named("one_cycle", dataset) if recipe.schedule == "learned" else recipe
+
+
 def _task(
     proxy: ProxySet, dataset: Dataset, making: Making, *, score: str, label: str, train: TrainingImages, of: str
 ) -> TrainingTask:
-    recipe = making.recipe or proxy.recipe
+    recipe = rival_recipe(making.recipe or proxy.recipe, dataset)
     return TrainingTask(
         score=score,
         label=label,
@@ -212,7 +218,7 @@ def early_stop_task(
     The training cost is the proxy's, and so are recipe and batch; images repeat only when there are too few.
     """
     making = making or Making()
-    recipe = making.recipe or proxy.recipe
+    recipe = rival_recipe(making.recipe or proxy.recipe, dataset)
     num_proxy = len(proxy.training_images(0)[0])
     batch = min(recipe.batch_size, num_proxy)
     wanted = round(making.times(total) * num_updates(recipe, num_proxy)) * batch

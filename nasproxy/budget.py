@@ -13,6 +13,7 @@ import torch
 from nasproxy.baselines import spending_of
 from nasproxy.condense.estimate import estimate
 from nasproxy.config import (
+    BUDGET_SETTINGS,
     BUDGETS,
     FULL_RECIPE,
     METHOD_SETTINGS,
@@ -102,9 +103,10 @@ def budget_config(name: str, overrides: dict[str, Any], dataset: Dataset) -> Con
         "outer_steps": OUTER_STEPS.get(method, {}).get(name, own if name == ORDER[0] else budget.outer_steps),
         "width": budget.width,
         "batch_real": budget.batch_real,
-    }
-    if name == ORDER[0]:  # a method's paper has a start of its own
-        values |= {key: METHOD_SETTINGS[method][key] for key in ("init",) if key in METHOD_SETTINGS.get(method, {})}
+    } | BUDGET_SETTINGS.get(method, {}).get(name, {})
+    if name == ORDER[0]:  # a method's paper has a start and a batch of its own
+        paper = METHOD_SETTINGS.get(method, {})
+        values |= {key: paper[key] for key in ("init", "batch_real") if key in paper}
     values = {key: value for key, value in values.items() if key in READS[method]}
     config = condense_config(**(values | overrides)).for_data(dataset.input_shape, flip=dataset.flip)
     if budget.net_steps is not None and "net_steps" not in overrides and "net_steps" in READS[method]:
@@ -121,6 +123,9 @@ def omissions(config: CondenseConfig) -> str:
         "net_steps": "net epochs per matching",
         "width": "channels of the matching net",
         "batch_real": "real images per class",
+        "num_experts": "nets trained on the real data",
+        "start_epochs": "epochs after which they are followed",
+        "unroll_steps": "steps towards them",
     }
     ours, theirs = config.as_json(), published.as_json()
     names = {name: words for name, words in names.items() if name in READS[config.method]}
@@ -281,7 +286,9 @@ def plan_search(
     slower = ""
     for name in _names(budget):
         values = BUDGETS[name]
-        search = SearchConfig(**({"trials": values.trials, "epochs": values.proxy_epochs} | search_overrides))
+        # Step sizes that were learned with a set are for its own epochs.
+        epochs = None if task.recipe.schedule == "learned" else values.proxy_epochs
+        search = SearchConfig(**({"trials": values.trials, "epochs": epochs} | search_overrides))
         if inspection.num_valid is not None:
             search = replace(search, trials=min(search.trials, max(1, inspection.num_valid)))
         config = ValidateConfig(

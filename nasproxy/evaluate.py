@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from nasproxy.baselines import real_images, rival_recipe
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.config import Recipe
 from nasproxy.coordinator import Coordinator
@@ -26,7 +27,7 @@ from nasproxy.ledger import Ledger
 from nasproxy.networks import NETWORKS, family_options, seeded
 from nasproxy.proxyset import ProxySet, one_or_all
 from nasproxy.randomness import derive_seed
-from nasproxy.scores import check_fit, real_images
+from nasproxy.scores import check_fit
 from nasproxy.spaces import Params
 from nasproxy.train import TrainingImages
 from nasproxy.workers import Crew, Job
@@ -218,7 +219,7 @@ def evaluate_proxy(
     nets: Sequence[NetSpec],
     *,
     num_nets: int,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     baseline: bool,
     seed: int,
     ledger: Ledger,
@@ -230,7 +231,7 @@ def evaluate_proxy(
     Every net of the baseline has a draw of its own, so its spread is that over draws and nets.
 
     Args:
-        recipe: how to train, the same for all; usually ``proxy.recipe``.
+        recipes: how to train on each set; random images train alike, unless the recipe was learned with a set.
         ledger: trainings in it are not done again.
         progress: called with (trainings done, in total, note).
 
@@ -243,7 +244,9 @@ def evaluate_proxy(
         seeded(partial(net.build, dataset.input_shape, dataset.num_classes), 0)
     held_out = real_images(dataset, dataset.test)
 
-    def task_of(label: str, identity: str, images: torch.Tensor, labels: torch.Tensor) -> TrainingTask:
+    def task_of(
+        label: str, identity: str, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe
+    ) -> TrainingTask:
         return TrainingTask(
             score="test",
             label=label,
@@ -255,7 +258,7 @@ def evaluate_proxy(
         )
 
     on_set = [
-        task_of(proxy.method, f"{proxy.content_id} set {of_set}", *proxy.training_images(of_set))
+        task_of(proxy.method, f"{proxy.content_id} set {of_set}", *proxy.training_images(of_set), recipes[of_set])
         for of_set in range(proxy.num_sets)
     ]
     jobs: dict[tuple[int, int | None, int], Job] = {}  # by kind of net, set (None: random images) and number
@@ -271,8 +274,9 @@ def evaluate_proxy(
             if baseline:
                 draw_seed = derive_seed(seed, "random real images", of_set, number)
                 drawn = draw_per_class(dataset.train, proxy.counts, draw_seed)
+                rival = rival_recipe(recipes[of_set], dataset)
                 identity = f"random {one_or_all(proxy.counts)} {draw_seed} of {dataset.fingerprint}"
-                draw = task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels)
+                draw = task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels, rival)
             for kind, net in enumerate(nets):
                 add(kind, net, of_set, number, task, own_seed)
                 if draw is not None:

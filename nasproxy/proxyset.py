@@ -3,8 +3,8 @@
 File format, version 1: one ``.safetensors`` file with the tensors ``images`` and ``labels`` and a single metadata key
 ``nasproxy`` holding canonical JSON (with one key the bytes are the same on every write). The JSON holds
 
-- ``content``: recipe, normalisation, class names, ``formation`` when it is not 1, and ``provenance`` (method, every
-  setting, seed, data fingerprint): all that determines training on the set. Equal builds have equal content.
+- ``content``: recipe, normalisation, class names, ``formation`` when it is not 1, ``recipes`` when sets differ in them,
+  and ``provenance`` (method, every setting, seed, data fingerprint): all that determines training on the set. Equal builds have equal content.
 - ``record``: what a rebuild may not repeat: seconds, hardware, versions, where the data were found.
 - ``sha256``: over the tensors, ``content`` and ``record``; verified on load. safetensors refuses truncated files but
   not flipped bits.
@@ -38,7 +38,8 @@ class ProxySet:
     ``images`` ``(s, n, c, h, w)`` float32, normalised by ``mean`` and ``std`` per channel; ``labels`` ``(s, n)`` int64
     classes or ``(s, n, C)`` float32 probabilities; ``s`` counts independent sets of the same data. ``provenance`` and
     ``record`` are JSON objects, see the module's docstring. Every image holds ``formation``² smaller ones
-    (:func:`nasproxy.formation.decode`); a net trains on :meth:`training_images`.
+    (:func:`nasproxy.formation.decode`); a net trains on :meth:`training_images`. ``recipes`` has one for each set where
+    they differ, because a method learned them with the images; ``recipe`` is the first one.
     """
 
     images: Tensor
@@ -50,6 +51,7 @@ class ProxySet:
     provenance: dict[str, Any]
     record: dict[str, Any]
     formation: int = 1
+    recipes: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.dtype != torch.float32:
@@ -71,6 +73,11 @@ class ProxySet:
             )
         if not torch.isfinite(self.images).all():
             raise NasproxyError("`images` of a proxy set must be finite, but hold NaN or infinity: rebuild the set.")
+        if self.recipes and (len(self.recipes) != len(self.images) or self.recipes[0] != self.recipe):
+            raise NasproxyError(
+                f"`recipes` must be one for each of {len(self.images)} sets, the first of them `recipe`, but got "
+                f"{len(self.recipes)}."
+            )
         if len(self.mean) != self.images.shape[2] or len(self.std) != self.images.shape[2]:
             raise NasproxyError(
                 f"`mean` and `std` need one value per channel ({self.images.shape[2]}), but got {self.mean} and "
@@ -113,6 +120,10 @@ class ProxySet:
             self.formation**2, dim=0
         )
 
+    def recipe_of(self, number: int) -> Recipe:
+        """How a net trains on set ``number``."""
+        return self.recipes[number] if self.recipes else self.recipe
+
     @property
     def content_id(self) -> str:
         """SHA-256 of the tensors and ``content``: equal for equal builds, whenever and wherever they ran."""
@@ -125,7 +136,9 @@ class ProxySet:
             "std": list(self.std),
             "class_names": list(self.class_names),
             "provenance": self.provenance,
-        } | ({"formation": self.formation} if self.formation > 1 else {})
+            **({"formation": self.formation} if self.formation > 1 else {}),
+            **({"recipes": [recipe.as_json() for recipe in self.recipes]} if self.recipes else {}),
+        }
 
     def describe(self) -> str:
         """One line for a person: method, size, data."""
@@ -220,6 +233,7 @@ def load_proxy(path: Path) -> ProxySet:
         provenance=content["provenance"],
         record=record,
         formation=content.get("formation", 1),
+        recipes=tuple(Recipe.from_json(recipe) for recipe in content.get("recipes", ())),
     )
 
 

@@ -136,9 +136,14 @@ def test_images_that_cannot_be_shared_out_are_refused():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_several_sets_are_refused(method, cpu):
-    with pytest.raises(NasproxyError, match="num_sets=2"):
-        build_proxy(toy_dataset(), config_of(method, num_sets=2), choice=cpu)
+def test_every_set_keeps_the_step_sizes_that_it_learned(method, cpu, tmp_path):
+    proxy = build_proxy(toy_dataset(), config_of(method, num_sets=2), choice=cpu)
+    single = build_proxy(toy_dataset(), config_of(method), choice=cpu)
+    assert proxy.recipe == proxy.recipe_of(0) == single.recipe
+    assert proxy.recipe_of(0).lrs != proxy.recipe_of(1).lrs
+    again = load_proxy(save_proxy(proxy, tmp_path / "two.safetensors"))
+    assert again.recipes == proxy.recipes
+    assert again.content_id == proxy.content_id
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -36,7 +36,7 @@ def run(path, proxy=None, dataset=None, **options):
     dataset = dataset or toy_dataset()
     proxy = proxy or toy_proxy(dataset)
     ledger = Ledger(path / "evaluations.sqlite")
-    settings = {"num_nets": 2, "recipe": proxy.recipe, "baseline": True, "seed": 0, "ledger": ledger}
+    settings = {"num_nets": 2, "recipes": [proxy.recipe] * proxy.num_sets, "baseline": True, "seed": 0, "ledger": ledger}
     settings["crew"] = Inline(CPU)
     try:
         return evaluate_proxy(proxy, dataset, options.pop("nets", [TINY]), **(settings | options))
@@ -186,11 +186,11 @@ def test_test_images_are_measured_on_and_only_they(tmp_path):
     dataset = toy_dataset()
     wrong = replace(dataset, test=replace(dataset.test, labels=(dataset.test.labels + 1) % 3))
     recipe = replace(toy_proxy().recipe, epochs=40)
-    right = run(tmp_path / "a", dataset=dataset, recipe=recipe, baseline=False)[0].row
-    inverted = run(tmp_path / "b", dataset=wrong, recipe=recipe, baseline=False)[0].row
+    right = run(tmp_path / "a", dataset=dataset, recipes=[recipe], baseline=False)[0].row
+    inverted = run(tmp_path / "b", dataset=wrong, recipes=[recipe], baseline=False)[0].row
     assert min(right.accuracies) > 0.8
     assert max(inverted.accuracies) < 0.2
-    no_val = run(tmp_path / "c", dataset=replace(dataset, val=None), recipe=recipe, baseline=False)[0].row
+    no_val = run(tmp_path / "c", dataset=replace(dataset, val=None), recipes=[recipe], baseline=False)[0].row
     assert no_val.accuracies == right.accuracies
 
 

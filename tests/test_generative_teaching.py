@@ -133,9 +133,10 @@ def test_snapshots_are_images_sorted_by_class(cpu):
     assert proxy.labels.tolist() == [[0, 1, 2, 0, 1, 2]]
 
 
-def test_several_sets_are_refused(cpu):
-    with pytest.raises(NasproxyError, match="num_sets=2"):
-        build_proxy(toy_dataset(), config_of(num_sets=2), choice=cpu)
+def test_every_set_keeps_the_recipe_that_it_learned(cpu):
+    proxy = build_proxy(toy_dataset(), config_of(num_sets=2), choice=cpu)
+    assert proxy.recipe_of(0) == proxy.recipe
+    assert proxy.recipe_of(0) != proxy.recipe_of(1)
 
 
 def test_nets_may_come_from_a_space(cpu, tmp_path):

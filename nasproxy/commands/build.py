@@ -15,6 +15,8 @@ from nasproxy.commands.shared import Source, load_data, say, say_plan
 from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import initial_labels
+from nasproxy.condense.memory import memory_needed
+from nasproxy.condense.trajectory_matching import expert_files
 from nasproxy.config import PRECISIONS, READS, SELECTIONS, CondenseConfig, check_reads, condense_config, config_hash
 from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, choose_device
@@ -23,6 +25,7 @@ from nasproxy.figures import image_grid_png
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import SUFFIX, load_proxy, save_proxy
 from nasproxy.spaces import load_space
+from nasproxy.wording import amount
 
 
 def build(
@@ -82,8 +85,7 @@ def _build(
         return path
     checkpoint = path.with_suffix(".checkpoint")
     if force:
-        for number in range(overrides.get("num_sets", CondenseConfig.num_sets)):
-            checkpoint_of(checkpoint, number).unlink(missing_ok=True)
+        _forget(checkpoint, overrides.get("num_sets", CondenseConfig.num_sets))
     if peers.from_first(checkpoint.exists()):
         config = checkpoint_config(checkpoint)
         say("resume", f"from {checkpoint}, with the settings it was started with")
@@ -95,6 +97,9 @@ def _build(
     if config.method not in SELECTIONS:
         for topic, line in zip(("loops", "", "", "", "", ""), _loops(config, overrides), strict=False):
             say(topic, line)
+        needed = memory_needed(dataset, config, choice.device)
+        if needed:
+            say("memory", f"about {amount(needed, 'B')}, beside the data, to go back through training")
     pictures = path.with_suffix("")
 
     def snapshot(outer: int, images: Tensor) -> None:
@@ -114,11 +119,18 @@ def _build(
         return path
     save_proxy(proxy, path)
     write_atomically(path.with_suffix(".png"), _grid(dataset, proxy.images[0], proxy.labels[0]))
-    for number in range(config.num_sets):
-        checkpoint_of(checkpoint, number).unlink(missing_ok=True)
+    _forget(checkpoint, config.num_sets)
     say("proxy", f"{path} ({proxy.describe()}, {duration(proxy.record['seconds'])})")
     say("picture", str(path.with_suffix(".png")))
     return path
+
+
+def _forget(checkpoint: Path, num_sets: int) -> None:
+    """Removes what an unfinished build left."""
+    for number in range(num_sets):
+        own = checkpoint_of(checkpoint, number)
+        for path in (own, *expert_files(own)):
+            path.unlink(missing_ok=True)
 
 
 def _loops(config: CondenseConfig, overrides: dict[str, Any]) -> list[str]:

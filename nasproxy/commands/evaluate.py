@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from nasproxy.atomic import write_atomically
+from nasproxy.baselines import rival_recipe
 from nasproxy.commands.shared import device_named, load_data, say, say_workers, source_of
 from nasproxy.condense import recipe_named
+from nasproxy.config import Recipe
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import CROSS, Comparison, NetSpec, evaluate_proxy, own_net, parse_net
 from nasproxy.ledger import Ledger
@@ -63,15 +65,17 @@ def evaluate(
         source = source_of(proxy, dataset, data_dir)
         if source != of or data is None:
             data, of = load_data(source, offline=offline), source
-        own_recipe = proxy.recipe if recipe is None else recipe_named(recipe, data)
+        recipes = [
+            proxy.recipe_of(number) if recipe is None else recipe_named(recipe, data)
+            for number in range(proxy.num_sets)
+        ]
         if epochs is not None:
-            own_recipe = replace(own_recipe, epochs=epochs)
+            recipes = [replace(own, epochs=epochs) for own in recipes]
         say("proxy", f"{path} ({proxy.describe()})")
-        say(
-            "recipe",
-            f"{own_recipe.epochs} epochs, learning rate {own_recipe.lr:g} ({own_recipe.schedule}), augmentation "
-            f"{own_recipe.augmentation}",
-        )
+        say("recipe", _recipe_text(recipes[0]))
+        rival = rival_recipe(recipes[0], data)
+        if baseline and rival != recipes[0]:
+            say("", f"that was learned for these images; random ones: {_recipe_text(rival)}")
         wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if cross else (asked or [own_net(proxy)])
         ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
         with hire(workers, choice.device, tell=partial(say, "worker")) as crew, progress_bar("evaluating") as progress:
@@ -81,7 +85,7 @@ def evaluate(
                 data,
                 wanted,
                 num_nets=num_nets,
-                recipe=own_recipe,
+                recipes=recipes,
                 baseline=baseline,
                 seed=seed,
                 ledger=ledger,
@@ -102,6 +106,12 @@ def evaluate(
     if page is not None and data is not None:
         say("page", str(write_sets(sets, data, page, commands=commands)))
     return sets
+
+
+def _recipe_text(recipe: Recipe) -> str:
+    return (
+        f"{recipe.epochs} epochs, learning rate {recipe.lr:.3g} ({recipe.schedule}), augmentation {recipe.augmentation}"
+    )
 
 
 def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_classes: int) -> list[NetSpec]:

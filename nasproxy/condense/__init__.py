@@ -123,10 +123,11 @@ def build_proxy(
             )
     with cpu_threads(config.threads):
         machine = hardware(choice)
+    recipes = tuple(replace(recipe_named(config.recipe, dataset), **one.recipe) for one in sets)
     return ProxySet(
         images=torch.stack([one.images for one in sets]),
         labels=torch.stack([one.labels for one in sets]),
-        recipe=replace(recipe_named(config.recipe, dataset), **sets[0].recipe),
+        recipe=recipes[0],
         mean=dataset.mean,
         std=dataset.std,
         class_names=dataset.class_names,
@@ -140,6 +141,7 @@ def build_proxy(
             "match_space": config.match_space,
         },
         formation=config.formation if "formation" in READS[config.method] else 1,
+        recipes=recipes if len(set(recipes)) > 1 else (),
     )
 
 

@@ -114,19 +114,6 @@ def in_this_order(*, batch_size: int, epochs: int, lrs: tuple[float, ...] = (), 
     return plain | learned | {"batch_size": batch_size, "epochs": epochs} | others
 
 
-def one_set_only(config: CondenseConfig) -> None:
-    """Refuses several sets in one file.
-
-    Raises:
-        NasproxyError: for ``num_sets`` above 1.
-    """
-    if config.num_sets > 1:
-        raise NasproxyError(
-            f"Every set of '{config.method}' learns how it is trained on, and a file holds one recipe, but got "
-            f"num_sets={config.num_sets}: build the sets one by one, each with its own --seed and --out."
-        )
-
-
 def in_parts(real: RealBatches, numbers: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Real images of ``numbers`` and their labels, ``size`` at a time; None: all at once."""
     for part in numbers.split(even_parts(len(numbers), size or len(numbers))):
@@ -155,7 +142,6 @@ def distill(
         soft: ``(n, C)`` probabilities to start from, in ``order``; None: the images keep their classes.
     """
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    one_set_only(config)
     real = RealBatches(dataset, device)
     images = initial_images(dataset, config)[order].to(device).requires_grad_()
     num_steps = number * config.unroll_epochs

@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
-from nasproxy.condense.dataset_distillation import batch_order, in_parts, in_this_order, one_set_only
+from nasproxy.condense.dataset_distillation import batch_order, in_parts, in_this_order
 from nasproxy.condense.gradient_matching import initial_labels
 from nasproxy.condense.loop import learn
 from nasproxy.condense.nets import batch_norms, build_net, freeze_batch_norm
@@ -212,7 +212,6 @@ def generative_teaching(
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
     """
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    one_set_only(config)
     real = RealBatches(dataset, device)
     num_classes = dataset.num_classes
     number, epochs = curriculum(config, num_classes)

@@ -26,7 +26,6 @@ from nasproxy.atomic import write_atomically
 from nasproxy.augment import AugmentParams, apply_augmentation, sample_augmentation
 from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoint, save_checkpoint
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
-from nasproxy.condense.dataset_distillation import one_set_only
 from nasproxy.condense.gradient_matching import initial_images, initial_labels
 from nasproxy.condense.loop import learn
 from nasproxy.condense.nets import build_net
@@ -299,7 +298,6 @@ def trajectory_matching(
         NasproxyError: for settings that do not fit the data or each other, foreign files, or what is not finite.
     """
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    one_set_only(config)
     if config.start_epochs + config.target_epochs > config.expert_epochs:
         raise NasproxyError(
             "`start_epochs + target_epochs <= expert_epochs` must hold, for that is how far experts are followed, but "
