@@ -624,6 +624,7 @@ OUTER_STEPS: dict[str, dict[str, int]] = {
 
 # What else a small budget makes smaller.
 BUDGET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "label_distillation": {"standard": {"batch_real": 102}},
     "trajectory_matching": {
         "quick": {"num_experts": 4, "start_epochs": 6, "unroll_steps": 10},
         "standard": {"num_experts": 20, "start_epochs": 10, "unroll_steps": 20},

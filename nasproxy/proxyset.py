@@ -4,7 +4,8 @@ File format, version 1: one ``.safetensors`` file with the tensors ``images`` an
 ``nasproxy`` holding canonical JSON (with one key the bytes are the same on every write). The JSON holds
 
 - ``content``: recipe, normalisation, class names, ``formation`` when it is not 1, ``recipes`` when sets differ in them,
-  and ``provenance`` (method, every setting, seed, data fingerprint): all that determines training on the set. Equal builds have equal content.
+  and ``provenance`` (method, every setting, seed, data fingerprint): all that determines training on the set. Equal
+  builds have equal content.
 - ``record``: what a rebuild may not repeat: seconds, hardware, versions, where the data were found.
 - ``sha256``: over the tensors, ``content`` and ``record``; verified on load. safetensors refuses truncated files but
   not flipped bits.

@@ -13,6 +13,7 @@ from nasproxy.commands.shared import Source, say
 from nasproxy.condense import CONDENSERS
 from nasproxy.config import READS
 from nasproxy.errors import NasproxyError, unknown
+from nasproxy.sets import Evaluated
 
 PAGE_FILE, TABLE_FILE = "compare.html", "trainings.csv"
 
@@ -34,8 +35,8 @@ def compare_methods(
     offline: bool,
     device: str,
     workers: int | None,
-) -> Path:
-    """``nasproxy compare``: a set by every method and size, evaluated, on one page, whose path is returned.
+) -> list[Evaluated]:
+    """``nasproxy compare``: a set by every method and size, evaluated and written to one page.
 
     A method that cannot make a set of some size is named and left out.
     """
@@ -68,7 +69,7 @@ def compare_methods(
                 say("left out", left_out[-1])
     if not files:
         raise NasproxyError(f"No set could be made: {left_out[0]}")
-    evaluate(
+    found = evaluate(
         files,
         nets=networks,
         cross=cross,
@@ -88,7 +89,7 @@ def compare_methods(
     )
     for line in left_out:
         say("left out", line)
-    return folder / PAGE_FILE
+    return found
 
 
 def _command(
