@@ -12,6 +12,7 @@ import torch
 
 from nasproxy.baselines import spending_of
 from nasproxy.condense.estimate import estimate
+from nasproxy.condense.trajectory_matching import updates_followed
 from nasproxy.config import (
     BUDGET_SETTINGS,
     BUDGETS,
@@ -111,6 +112,8 @@ def budget_config(name: str, overrides: dict[str, Any], dataset: Dataset) -> Con
     config = condense_config(**(values | overrides)).for_data(dataset.input_shape, flip=dataset.flip)
     if budget.net_steps is not None and "net_steps" not in overrides and "net_steps" in READS[method]:
         config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
+    if method == "trajectory_matching" and "unroll_steps" not in overrides:
+        config = replace(config, unroll_steps=min(config.unroll_steps, updates_followed(dataset, config)))
     return config
 
 

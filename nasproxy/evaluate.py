@@ -244,9 +244,7 @@ def evaluate_proxy(
         seeded(partial(net.build, dataset.input_shape, dataset.num_classes), 0)
     held_out = real_images(dataset, dataset.test)
 
-    def task_of(
-        label: str, identity: str, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe
-    ) -> TrainingTask:
+    def task_of(label: str, identity: str, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> TrainingTask:
         return TrainingTask(
             score="test",
             label=label,

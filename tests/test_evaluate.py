@@ -36,7 +36,13 @@ def run(path, proxy=None, dataset=None, **options):
     dataset = dataset or toy_dataset()
     proxy = proxy or toy_proxy(dataset)
     ledger = Ledger(path / "evaluations.sqlite")
-    settings = {"num_nets": 2, "recipes": [proxy.recipe] * proxy.num_sets, "baseline": True, "seed": 0, "ledger": ledger}
+    settings = {
+        "num_nets": 2,
+        "recipes": [proxy.recipe] * proxy.num_sets,
+        "baseline": True,
+        "seed": 0,
+        "ledger": ledger,
+    }
     settings["crew"] = Inline(CPU)
     try:
         return evaluate_proxy(proxy, dataset, options.pop("nets", [TINY]), **(settings | options))

@@ -19,7 +19,6 @@ from nasproxy.condense.generative_teaching import (
 from nasproxy.condense.nets import build_net
 from nasproxy.condense.unroll import FunctionalNet, loss_gradient, run_steps
 from nasproxy.config import CondenseConfig, condense_config
-from nasproxy.errors import NasproxyError
 from nasproxy.networks import seeded
 from nasproxy.train import TrainingImages, fit
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from toy import toy_dataset
 
 from nasproxy.augment import apply_augmentation
+from nasproxy.budget import budget_config, omissions
 from nasproxy.condense import build_proxy, loop
 from nasproxy.condense.nets import build_net
 from nasproxy.condense.real_batches import RealBatches
@@ -199,7 +200,7 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, trained
     assert torch.equal(resumed.images, whole.images)
     assert resumed.recipe == whole.recipe
     killed = {"expert 1": [0], "expert 2": [1], "expert 3": [2]}.get(word, [])
-    assert sorted(trained) == sorted([0, 1, 2] + killed)  # no other was trained twice
+    assert sorted(trained) == sorted([0, 1, 2, *killed])  # no other was trained twice
     assert expert_files(path) == [expert_file(path, number) for number in range(3)]
     assert resumed.seconds > 0
 
@@ -245,7 +246,7 @@ def test_an_expert_that_goes_away_is_named(tmp_path):
         for file in expert_files(path) if note.startswith("distance") else ():
             file.unlink()
 
-    with pytest.raises(NasproxyError, match="cannot be read any more .* repeat the command"):
+    with pytest.raises(NasproxyError, match=r"cannot be read any more .* repeat the command"):
         matched(config_of(), checkpoint=path, progress=remove)
     assert torch.equal(matched(config_of(), checkpoint=path).images, matched(config_of()).images)
 
@@ -255,7 +256,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "write_atomically", full)
-    with pytest.raises(NasproxyError, match="No space left on device.*fewer --num-experts"):
+    with pytest.raises(NasproxyError, match=r"No space left on device.*fewer --num-experts"):
         matched(config_of(), checkpoint=tmp_path / "c.checkpoint")
 
 
@@ -282,10 +283,12 @@ def test_progress_counts_experts_in_outer_steps():
 
 
 def test_the_learned_step_size_is_the_learning_rate(cpu, monkeypatch):
-    proxy = build_proxy(toy_dataset(), config_of(), choice=cpu)
+    config = config_of(start_epochs=3, target_epochs=5)
+    proxy = build_proxy(toy_dataset(), config, choice=cpu)
     assert proxy.recipe.lr != 0.01
     assert proxy.recipe.lr == pytest.approx(0.01, rel=0.5)
     assert (proxy.recipe.epochs, proxy.recipe.augmentation) == (RECIPES["dsa"].epochs, "dsa_no_flip")
+    assert proxy.recipe.lr == matched(config).recipe["lr"]
     monkeypatch.setattr(module, "STEP_SIZE_LR", 1e3)
     assert matched(config_of(outer_steps=1)).recipe["lr"] >= np.float32(LEAST_STEP_SIZE)
 
@@ -299,7 +302,6 @@ def test_nets_with_batch_norm_are_followed():
     ("settings", "message"),
     [
         ({"start_epochs": 3, "expert_epochs": 3}, r"got 3 \+ 1 > 3: use a larger --expert-epochs"),
-        ({"num_sets": 2}, "num_sets=2"),
         ({"lr_net": 1e38}, "Expert 1 of 2 diverged.*smaller --lr-net"),
         ({"lr_img": 1e38, "momentum_img": 0.0}, "smaller --lr-img"),
         ({"ipc": 41}, "40 training images and ipc=41"),
@@ -325,3 +327,14 @@ def test_what_is_learned_from_noise_trains_a_net(cpu):
 
     assert np.mean([accuracy(learned, seed) for seed in range(2)]) > 0.8
     assert np.mean([accuracy(start, seed) for seed in range(2)]) < 0.6
+
+
+def test_a_budget_makes_no_more_steps_than_the_expert():
+    """The toy's 120 images are one batch: two epochs are two updates."""
+    config = budget_config("paper", {"method": "trajectory_matching"}, toy_dataset())
+    assert (config.unroll_steps, config.num_experts, config.outer_steps) == (2, 100, 5000)
+    asked = budget_config("quick", {"method": "trajectory_matching", "unroll_steps": 9}, toy_dataset())
+    assert (asked.unroll_steps, asked.num_experts) == (9, 4)
+    large = budget_config("paper", {"method": "trajectory_matching"}, toy_dataset(num_per_class=2000))
+    assert large.unroll_steps == 30
+    assert omissions(large) == ""

@@ -15,7 +15,7 @@ from nasproxy.commands.shared import Source, load_data, say, say_plan
 from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import initial_labels
-from nasproxy.condense.memory import memory_needed
+from nasproxy.condense.memory import UNROLLED, memory_needed
 from nasproxy.condense.trajectory_matching import expert_files
 from nasproxy.config import PRECISIONS, READS, SELECTIONS, CondenseConfig, check_reads, condense_config, config_hash
 from nasproxy.datasets import Dataset, denormalize
@@ -95,7 +95,7 @@ def _build(
         if config.method not in SELECTIONS:
             say_plan(plan)
     if config.method not in SELECTIONS:
-        for topic, line in zip(("loops", "", "", "", "", ""), _loops(config, overrides), strict=False):
+        for topic, line in zip(("loops", "", "", "", "", ""), _loops(dataset, config, overrides), strict=False):
             say(topic, line)
         needed = memory_needed(dataset, config, choice.device)
         if needed:
@@ -133,16 +133,15 @@ def _forget(checkpoint: Path, num_sets: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _loops(config: CondenseConfig, overrides: dict[str, Any]) -> list[str]:
+def _loops(dataset: Dataset, config: CondenseConfig, overrides: dict[str, Any]) -> list[str]:
     """What will be done how often, in words."""
     reads = READS[config.method]
     inner, net = config.loops
     first = f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between"
     if "net_steps" not in reads:
         first = f"{config.outer_steps} steps"
-        if "unroll_steps" in reads:
-            again = f" × {config.unroll_epochs} epochs" if "unroll_epochs" in reads else ""
-            first += f", each through {config.unroll_steps} steps{again} of training"
+        if config.method in UNROLLED:
+            first += f", each through {UNROLLED[config.method](dataset, config).steps} steps of training"
         if "num_experts" in reads:
             first += f", along {config.num_experts} trainings of {config.expert_epochs} epochs"
     real = f"; {config.batch_real} real images per class" if "batch_real" in reads else ""

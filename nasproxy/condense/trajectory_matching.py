@@ -77,6 +77,15 @@ def expert_recipe(config: CondenseConfig) -> Recipe:
     )
 
 
+def updates_followed(dataset: Dataset, config: CondenseConfig) -> int:
+    """What an expert does in ``target_epochs``; a set that makes many more steps of its size overshoots at first.
+
+    On the 1,295 digits these are 12. Thirty steps at the same rate ended further away than they had begun, and drove
+    the step size down to where the set was of no use.
+    """
+    return config.target_epochs * math.ceil(len(dataset.train) / EXPERT_BATCH)
+
+
 def flattened(net: nn.Module) -> Tensor:
     """All trainable parameters of ``net`` in one vector ``(P,)`` on the CPU."""
     return torch.cat([parameter.detach().flatten().cpu() for parameter in net.parameters() if parameter.requires_grad])
