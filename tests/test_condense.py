@@ -1,15 +1,24 @@
 """The contract of every condenser, over the dict, so that a new method is tested for free."""
 
+import statistics
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from toy import toy_dataset
 
+from nasproxy.baselines import rival_recipe
 from nasproxy.condense import CONDENSERS, build_proxy, recipe_named
+from nasproxy.condense.cost import condensing_flops
+from nasproxy.condense.random_images import draw_per_class
 from nasproxy.config import RECIPES, SELECTIONS, CondenseConfig, condense_config
+from nasproxy.datasets import load_dataset
 from nasproxy.errors import NasproxyError
+from nasproxy.networks import NETWORKS
+from nasproxy.proxyset import load_proxy, save_proxy
+from nasproxy.train import TrainingImages, train_candidate
 
 FAST = {"outer_steps": 2, "inner_steps": 2, "net_steps": 2, "width": 4, "depth": 1, "batch_real": 8}
 FAST |= {"unroll_steps": 2, "unroll_epochs": 2}
@@ -103,6 +112,103 @@ def test_a_build_that_is_killed_and_resumed_is_an_uninterrupted_one(name, cpu, t
     )
     assert seen[0] > 1, "it began anew"
     assert resumed.content_id == build_proxy(toy_dataset(), config, choice=cpu).content_id
+
+
+def test_the_global_generators_are_left_as_they_were(method, cpu):
+    import random
+
+    import numpy as np
+
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    build_proxy(toy_dataset(), config_of(method), choice=cpu)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+def test_it_loads_back_equal(method, cpu, tmp_path):
+    proxy = build_proxy(toy_dataset(), config_of(method), choice=cpu)
+    again = load_proxy(save_proxy(proxy, tmp_path / "set.safetensors"))
+    assert again.content_id == proxy.content_id
+    assert torch.equal(again.images, proxy.images)
+    assert torch.equal(again.labels, proxy.labels)
+    assert (again.recipe, again.recipes, again.record) == (proxy.recipe, proxy.recipes, proxy.record)
+
+
+def test_classes_may_have_different_numbers_of_images(method, cpu):
+    # The methods that cut a set into batches need each batch to have equally many of a class.
+    proxy = build_proxy(toy_dataset(), config_of(method, ipc_per_class=(2, 4, 2)), choice=cpu)
+    assert proxy.images.shape[1] == 8
+    if proxy.labels.ndim == 2:
+        assert proxy.counts == (2, 4, 2)
+    assert proxy.provenance["config"]["ipc_per_class"] == [2, 4, 2]
+    with pytest.raises(NasproxyError, match="each of the 3 classes, but got 2"):
+        build_proxy(toy_dataset(), config_of(method, ipc_per_class=(2, 4)), choice=cpu)
+
+
+def test_several_sets_come_from_one_build(method, cpu):
+    one, two = (build_proxy(toy_dataset(), config_of(method, num_sets=n), choice=cpu) for n in (1, 2))
+    assert two.num_sets == 2
+    assert torch.equal(two.images[0], one.images[0])
+    assert not (torch.equal(two.images[0], two.images[1]) and torch.equal(two.labels[0], two.labels[1]))
+    assert two.recipe_of(0) == one.recipe
+
+
+def test_what_the_set_records_of_its_cost_is_counted(method, cpu):
+    proxy = build_proxy(toy_dataset(), config_of(method), choice=cpu)
+    config = CondenseConfig.from_json(proxy.provenance["config"])
+    assert (condensing_flops(toy_dataset(), config) > 0) == (method != "random")
+
+
+# Loops that are as short as will do, on one channel of 8 × 8 pixels; lr_net of 0.1 where a training has few steps.
+SHORT = {
+    "gradient_matching": {"outer_steps": 100, "init": "real"},
+    "dsa": {"outer_steps": 100},
+    "distribution_matching": {"outer_steps": 300},
+    "parameter_matching": {"outer_steps": 150, "lr_net": 0.1, "lr_img": 10.0, "init": "real"},
+    "dataset_distillation": {"outer_steps": 400, "lr_net": 0.1, "lr_img": 0.05},
+    "soft_label": {"outer_steps": 400, "lr_net": 0.1, "lr_img": 0.05},
+    "generative_teaching": {"outer_steps": 100, "unroll_steps": 32},
+    "label_distillation": {"outer_steps": 300, "lr_img": 0.01, "solver": "ridge"},
+    "trajectory_matching": {
+        "outer_steps": 150,
+        "num_experts": 3,
+        "expert_epochs": 8,
+        "start_epochs": 4,
+        "unroll_steps": 10,
+        "lr_img": 100.0,
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CONDENSERS if name not in SELECTIONS])
+def test_learned_images_beat_random_ones_by_more_than_the_spread_over_seeds(name, cpu):
+    """One image of each digit: three sets, two fresh nets each, against as many nets on draws of their own."""
+    digits = load_dataset("digits")
+    settings = {"ipc": 1, "num_sets": 3, "width": 16, "depth": 1, "batch_real": 32} | SHORT[name]
+    proxy = build_proxy(digits, condense_config(**({"method": name} | settings)), choice=cpu)
+    held_out = TrainingImages(digits.test.images, digits.test.labels, digits.normalize)
+    net = partial(NETWORKS["convnet"], digits.input_shape, digits.num_classes, width=16, depth=1)
+
+    def accuracy(images, labels, recipe, seed):
+        data = TrainingImages(images, labels)
+        return train_candidate(net, data, held_out, recipe, seed=seed, device=cpu.device).value
+
+    def quick(recipe):
+        return recipe if recipe.schedule == "learned" or not recipe.shuffle else replace(recipe, epochs=100)
+
+    ours, theirs = [], []
+    for number in range(3):
+        recipe = quick(proxy.recipe_of(number))
+        for seed in range(2):
+            ours.append(accuracy(*proxy.training_images(number), recipe, 10 * number + seed))
+            drawn = draw_per_class(digits.train, (1,) * 10, 10 * number + seed)
+            rival = quick(rival_recipe(recipe, digits))
+            theirs.append(accuracy(digits.normalize(drawn.images), drawn.labels, rival, 10 * number + seed))
+    over_sets = [(ours[2 * n] + ours[2 * n + 1]) / 2 for n in range(3)]
+    gap = sum(ours) / 6 - sum(theirs) / 6
+    assert gap > statistics.stdev(over_sets), (over_sets, theirs)
+    assert gap > statistics.stdev(theirs) / 6**0.5, (over_sets, theirs)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

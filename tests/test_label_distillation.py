@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from test_cost import Counter
 from torch import nn
 from torch.nn import functional
 from toy import toy_dataset
 
 from nasproxy.condense import build_proxy, loop
+from nasproxy.condense.cost import condensing_flops
 from nasproxy.condense.label_distillation import (
     Companion,
     label_distillation,
@@ -296,3 +298,11 @@ def test_labels_that_were_never_shown_are_found(solver, cpu):
     uniform = np.mean([accuracy(torch.full((12, 3), 1 / 3), seed) for seed in range(2)])
     assert learned > 0.8
     assert learned > uniform + 0.3
+
+
+@pytest.mark.parametrize("options", [{}, {"unroll_steps": 3}, {"solver": "ridge"}])
+def test_the_count_of_flops_is_that_of_torch(options, cpu):
+    dataset, config = toy_dataset(), condense_config(**(FAST | {"width": 16, "depth": 2, "outer_steps": 3} | options))
+    with Counter() as counter:
+        build_proxy(dataset, config, choice=cpu)
+    assert condensing_flops(dataset, config) == pytest.approx(counter.flops, rel=0.2)

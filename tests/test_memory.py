@@ -50,6 +50,10 @@ class Alive(TorchDispatchMode):
         ("soft_label", {"unroll_steps": 1, "unroll_epochs": 2, "ipc": 40}),
         ("generative_teaching", {"unroll_steps": 20}),
         ("parameter_matching", {"unroll_steps": 20}),
+        ("label_distillation", {"unroll_steps": 1}),
+        ("label_distillation", {"unroll_steps": 20}),
+        ("label_distillation", {"solver": "ridge"}),
+        ("trajectory_matching", {"unroll_steps": 20, "num_experts": 1, "start_epochs": 0}),
     ],
 )
 def test_what_is_told_is_about_what_is_needed(method, settings, cpu):

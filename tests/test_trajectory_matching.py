@@ -5,6 +5,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from test_cost import Counter
 from torch import nn
 from torch.nn import functional
 from toy import toy_dataset
@@ -12,6 +13,7 @@ from toy import toy_dataset
 from nasproxy.augment import apply_augmentation
 from nasproxy.budget import budget_config, omissions
 from nasproxy.condense import build_proxy, loop
+from nasproxy.condense.cost import condensing_flops
 from nasproxy.condense.nets import build_net
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.trajectory_matching import (
@@ -338,3 +340,11 @@ def test_a_budget_makes_no_more_steps_than_the_expert():
     large = budget_config("paper", {"method": "trajectory_matching"}, toy_dataset(num_per_class=2000))
     assert large.unroll_steps == 30
     assert omissions(large) == ""
+
+
+@pytest.mark.parametrize("options", [{}, {"formation": 2}])
+def test_the_count_of_flops_is_that_of_torch(options, cpu):
+    dataset, config = toy_dataset(), config_of(width=16, depth=2, expert_epochs=3, **options)
+    with Counter() as counter:
+        build_proxy(dataset, config, choice=cpu)
+    assert condensing_flops(dataset, config) == pytest.approx(counter.flops, rel=0.2)

@@ -218,7 +218,8 @@ def label_distillation(
 
     Differs from [FDD]: real batches hold equally many images of each class; the labels of the last step are taken, not
     those on which a net did best on held-out images; and nets train on them by the set's recipe, not by Adam for a
-    number of steps found on such images.
+    number of steps found on such images. With ``ridge`` that matters: there nets are also tested with a last layer from
+    the ridge, which such labels are made for, and which a recipe cannot say.
 
     Raises:
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or labels that are not finite.

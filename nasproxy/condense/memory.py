@@ -14,6 +14,7 @@ from nasproxy.condense.dataset_distillation import num_batches
 from nasproxy.condense.generative_teaching import INTERVAL, Generator, curriculum
 from nasproxy.condense.nets import build_net
 from nasproxy.condense.soft_label import num_soft_batches
+from nasproxy.condense.trajectory_matching import EXPERT_BATCH
 from nasproxy.condense.unroll import stride_for
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
@@ -29,7 +30,7 @@ class Unrolled:
     """``steps`` of training that are gone back through, each on ``images``; ``copies`` of the weights are a state.
 
     ``others``: as many times the weights are kept beside, for gradients or the end of a second training. ``learned``:
-    numbers that are learned, besides the set.
+    numbers that are learned, besides the set. ``real``: images of a real batch; None: ``batch_real`` of each class.
     """
 
     steps: int
@@ -38,6 +39,7 @@ class Unrolled:
     others: int = 1
     learned: int = 0
     strided: bool = True
+    real: int | None = None
 
 
 def _total(dataset: Dataset, config: CondenseConfig) -> int:
@@ -68,11 +70,24 @@ def _parameters(dataset: Dataset, config: CondenseConfig) -> Unrolled:
     return Unrolled(config.unroll_steps, images, others=2, strided=False)
 
 
+def _labels(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    steps = config.unroll_steps if config.solver == "second_order" else 0
+    return Unrolled(steps, min(config.batch_net, _total(dataset, config)), others=6, strided=False)  # Adam, gradients
+
+
+def _trajectories(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    images = min(config.batch_net, _total(dataset, config) * config.formation**2)
+    real = min(EXPERT_BATCH, len(dataset.train))
+    return Unrolled(config.unroll_steps, images, others=3, real=real)  # where the expert was, and where it went
+
+
 UNROLLED: dict[str, Callable[[Dataset, CondenseConfig], Unrolled]] = {
     "dataset_distillation": _distillation,
     "soft_label": _soft,
     "generative_teaching": _teaching,
     "parameter_matching": _parameters,
+    "label_distillation": _labels,
+    "trajectory_matching": _trajectories,
 }
 
 
@@ -97,7 +112,7 @@ def memory_needed(dataset: Dataset, config: CondenseConfig, device: torch.device
     kept = -(-plan.steps // stride) + (stride if stride > 1 else 0) + 1
     # A step's graph: what it keeps of every image, the gradient, and both once more while they are differentiated.
     step = 2 * (plan.images * activation_bytes(net, shape, second_order=True) + plan.copies * own)
-    num_real = dataset.num_classes * config.batch_real
+    num_real = plan.real or dataset.num_classes * config.batch_real
     real = min(images_per_pass(net, shape, device) or num_real, num_real) * activation_bytes(net, shape)
     learned = LEARNED_COPIES * FLOAT_BYTES * (plan.learned + _total(dataset, config) * math.prod(shape))
     return kept * plan.copies * own + plan.others * own + max(step, real) + learned

@@ -80,8 +80,8 @@ def expert_recipe(config: CondenseConfig) -> Recipe:
 def updates_followed(dataset: Dataset, config: CondenseConfig) -> int:
     """What an expert does in ``target_epochs``; a set that makes many more steps of its size overshoots at first.
 
-    On the 1,295 digits these are 12. Thirty steps at the same rate ended further away than they had begun, and drove
-    the step size down to where the set was of no use.
+    On the 1,295 digits these are 12. Thirty steps of the same size ended further away than they had begun, and drove
+    the step size far down: after 150 outer steps, nets trained on an image per class reached 66 %, from ten steps 91 %.
     """
     return config.target_epochs * math.ceil(len(dataset.train) / EXPERT_BATCH)
 
