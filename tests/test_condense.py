@@ -161,17 +161,17 @@ def test_what_the_set_records_of_its_cost_is_counted(method, cpu):
 
 # Loops that are as short as will do, on one channel of 8 × 8 pixels; lr_net of 0.1 where a training has few steps.
 SHORT = {
-    "gradient_matching": {"outer_steps": 100, "init": "real"},
-    "dsa": {"outer_steps": 100},
-    "distribution_matching": {"outer_steps": 300},
-    "parameter_matching": {"outer_steps": 150, "lr_net": 0.1, "lr_img": 10.0, "init": "real"},
-    "dataset_distillation": {"outer_steps": 400, "lr_net": 0.1, "lr_img": 0.05},
-    "soft_label": {"outer_steps": 400, "lr_net": 0.1, "lr_img": 0.05},
-    "generative_teaching": {"outer_steps": 100, "unroll_steps": 32},
+    "gradient_matching": {"outer_steps": 60, "init": "real"},
+    "dsa": {"outer_steps": 60},
+    "distribution_matching": {"outer_steps": 150},
+    "parameter_matching": {"outer_steps": 80, "lr_net": 0.1, "lr_img": 10.0, "init": "real"},
+    "dataset_distillation": {"outer_steps": 250, "lr_net": 0.1, "lr_img": 0.05},
+    "soft_label": {"outer_steps": 250, "lr_net": 0.1, "lr_img": 0.05},
+    "generative_teaching": {"outer_steps": 40, "unroll_steps": 16},
     "label_distillation": {"outer_steps": 300, "lr_img": 0.01, "solver": "ridge"},
     "trajectory_matching": {
-        "outer_steps": 150,
-        "num_experts": 3,
+        "outer_steps": 80,
+        "num_experts": 2,
         "expert_epochs": 8,
         "start_epochs": 4,
         "unroll_steps": 10,
