@@ -143,11 +143,13 @@ class MeasuringTask:
         try:
             value = measure(self.score, seeded(build, derive_seed(seed, "init")).to(device), images, labels, seed=seed)
             if not math.isfinite(value):
-                failure = f"undefined: {self.score} is {value}"
+                failure = f"undefined: {self.score} {MINUS_INFINITY if value == -math.inf else f'is {value}'}"
         except (RuntimeError, ValueError) as error:
             failure = failure_of(error)
         return Fit(None if failure else value, None, time.perf_counter() - start, failure)
 
+
+MINUS_INFINITY = "is -inf"  # how the failure of a score ends that is below all numbers
 
 Task = TrainingTask | MeasuringTask
 
@@ -173,6 +175,11 @@ class MeanScore:
     failure: str | None
     curve: tuple[tuple[int, float], ...] = ()
     joules: float | None = None
+
+    @property
+    def is_lowest(self) -> bool:
+        """Whether it failed because the score is minus infinity, which no table holds but any ranking can."""
+        return self.failure is not None and self.failure.endswith(MINUS_INFINITY)
 
 
 def mean_score(evaluations: list[Evaluation]) -> MeanScore:

@@ -113,10 +113,14 @@ def candidate_row(one: Measured, inspection: SpaceInspection, ranking: dict[str,
 
 
 def _ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
-    """What ranks candidates by a score: its value; of a trained one the accuracy, the loss breaking ties."""
+    """What ranks candidates by a score: its value; of a trained one the accuracy, the loss breaking ties.
+
+    Where it is minus infinity, a number below all others stands for it.
+    """
     values = np.array([score.value for score in scores], dtype=float)
     if not isinstance(task, TrainingTask):
-        return values
+        low, high = np.nanmin(values), np.nanmax(values)
+        return np.where(np.isnan(values), low - max(0.05 * (high - low), 1e-3), values)
     return lexicographic_ranks(values, -np.array([score.loss for score in scores], dtype=float))
 
 

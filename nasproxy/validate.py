@@ -179,7 +179,12 @@ def validate(
     ]
     for name in [name for name in measured_by if name not in trained]:
         undefined = [one.scores[name] for one in complete if one.scores[name].value is None]
-        if undefined:
+        if undefined and all(score.is_lowest for score in undefined) and len(undefined) < len(complete):
+            notes_list.append(
+                f"{measured_by[name].label} is minus infinity for {len(undefined)} of {len(complete)} candidates, "
+                "which it ranks last."
+            )
+        elif undefined:
             label = measured_by.pop(name).label
             notes_list.append(
                 f"No row for {label}: it could not be measured for {len(undefined)} of {len(complete)} candidates "

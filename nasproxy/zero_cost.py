@@ -220,12 +220,15 @@ def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``−Σ_i log(λ_i + k) + 1 / (λ_i + k)``, ``k = 10⁻⁵``, ``λ`` the eigenvalues of the Jacobians' correlation [A].
 
     The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. Images that a net treats
-    alike have correlated ones; the scale of the outputs does not matter.
+    alike have correlated ones; the scale of the outputs does not matter. Minus infinity for a net that does not see its
+    images, for it tells none apart.
 
     Cost: one forward and backward pass.
     """
     images = images.clone().requires_grad_()
-    (jacobian,) = torch.autograd.grad(net(images).sum(), images)
+    (jacobian,) = torch.autograd.grad(net(images).sum(), images, allow_unused=True)
+    if jacobian is None or not jacobian.any():
+        return -math.inf
     correlation = torch.corrcoef(jacobian.flatten(1).double())
     if not torch.isfinite(correlation).all():
         return math.nan

@@ -114,17 +114,6 @@ def test_a_build_that_is_killed_and_resumed_is_an_uninterrupted_one(name, cpu, t
     assert resumed.content_id == build_proxy(toy_dataset(), config, choice=cpu).content_id
 
 
-def test_the_global_generators_are_left_as_they_were(method, cpu):
-    import random
-
-    import numpy as np
-
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    build_proxy(toy_dataset(), config_of(method), choice=cpu)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())
-
-
 def test_it_loads_back_equal(method, cpu, tmp_path):
     proxy = build_proxy(toy_dataset(), config_of(method), choice=cpu)
     again = load_proxy(save_proxy(proxy, tmp_path / "set.safetensors"))

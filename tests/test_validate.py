@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -238,6 +240,26 @@ def test_a_score_that_cannot_be_measured_is_left_out_with_the_reason(parts, tmp_
     report = run(parts, tmp_path / "run", cpu, scores="synflow,naswot")
     assert [score.name for score in report.scores] == ["proxy", "random_subset", "naswot", "params", "flops"]
     assert any("No row for SynFlow" in note and "synflow is nan" in note for note in report.notes)
+
+
+def test_a_score_of_minus_infinity_ranks_last(parts, tmp_path, cpu, monkeypatch):
+    from nasproxy import zero_cost
+
+    def params_or_nothing(net, images, labels):
+        count = sum(p.numel() for p in net.parameters())
+        return float(count) if count > 300 else -math.inf
+
+    monkeypatch.setitem(zero_cost.ZERO_COST, "synflow", zero_cost.ZeroCost(params_or_nothing, "SynFlow", "a stand-in"))
+    report = run(parts, tmp_path / "run", cpu, scores="synflow", sample=8)
+    rows = [row for row in report.candidates if row.group == "sample" and row.ranking]
+    lowest = [row for row in rows if row.scores["synflow"] is None]
+    assert 0 < len(lowest) < len(rows)
+    assert {row.ranking["synflow"] for row in lowest} == {min(row.ranking["synflow"] for row in rows)}
+    counts = [max(row.scores["params"], 300) for row in rows]
+    expected = spearman(np.array(counts, dtype=float), np.array([row.truth for row in rows]))
+    assert report.score("synflow").agreement.spearman.value == pytest.approx(expected)
+    text = f"SynFlow is minus infinity for {len(lowest)} of {len(rows)} candidates, which it ranks last."
+    assert text in report.notes
 
 
 def test_other_sets_stand_beside_and_random_images_are_drawn_for_every_seed(parts, tmp_path, cpu):

@@ -250,3 +250,19 @@ def test_says_what_it_cannot_measure():
         measure("naswot", made(nn.Flatten, lambda: nn.Linear(6, 3)), images, labels, seed=0)
     with pytest.raises(ValueError, match="linear classifier"):
         measure("zen", made(lambda: nn.Conv2d(1, 3, (2, 3)), nn.Flatten), images, labels, seed=0)
+
+
+def test_a_net_that_does_not_see_its_images_tells_none_apart():
+    class Blind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, images):
+            return self.weight.expand(len(images), 3)
+
+    images, labels = torch.linspace(-1, 1, 256).reshape(4, 1, 8, 8), torch.arange(4) % 3
+    assert zero_cost.jacob_cov(Blind(), images, labels) == -math.inf
+    zeros = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 0)
+    nn.init.zeros_(zeros[1].weight)
+    assert zero_cost.jacob_cov(zeros, images, labels) == -math.inf
