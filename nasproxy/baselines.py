@@ -181,7 +181,7 @@ def kmeans_subset_task(
     net = {name: known[name] for name in ("network", "width", "depth", "norm") if name in known}
     config = CondenseConfig(**({"width": EMBEDDING_WIDTH} | net), method="kmeans", seed=int(known["seed"]))
     counts = _counts(proxy, dataset, making.times(total, condensing_flops(dataset, config)))
-    index, seconds = _kept_selection(dataset, replace(config, ipc_per_class=counts), making)
+    index, seconds = _kept_selection(dataset, _of_counts(config, counts), making)
     images = TrainingImages(dataset.normalize(dataset.train.images[index]), dataset.train.labels[index])
     task = _task(
         proxy,
@@ -193,6 +193,12 @@ def kmeans_subset_task(
         of=f"k-means {config_hash(index.tolist())}",
     )
     return replace(task, made_in=seconds)
+
+
+def _of_counts(config: CondenseConfig, counts: tuple[int, ...]) -> CondenseConfig:
+    """``config`` for so many images of each class, told by one number where one is enough."""
+    alike = min(counts) == max(counts)
+    return replace(config, ipc=counts[0]) if alike else replace(config, ipc_per_class=counts)
 
 
 def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) -> tuple[torch.Tensor, float]:

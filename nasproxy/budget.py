@@ -121,10 +121,10 @@ def omissions(config: CondenseConfig) -> str:
     """How ``config`` falls short of the published protocol, in words; empty when it does not."""
     published = condense_config(method=config.method, ipc=config.ipc)
     names = {
-        "outer_steps": "fresh nets",
+        "outer_steps": "fresh nets" if "net_steps" in READS[config.method] else "steps",
         "inner_steps": "matchings per net",
         "net_steps": "net epochs per matching",
-        "width": "channels of the matching net",
+        "width": "channels of the net",
         "batch_real": "real images per class",
         "num_experts": "nets trained on the real data",
         "start_epochs": "epochs after which they are followed",

@@ -157,7 +157,7 @@ SHORT = {
     "dataset_distillation": {"outer_steps": 250, "lr_net": 0.1, "lr_img": 0.05},
     "soft_label": {"outer_steps": 250, "lr_net": 0.1, "lr_img": 0.05},
     "generative_teaching": {"outer_steps": 40, "unroll_steps": 16},
-    "label_distillation": {"outer_steps": 300, "lr_img": 0.01, "solver": "ridge"},
+    "label_distillation": {"outer_steps": 250, "lr_img": 0.005, "lr_net": 0.1},
     "trajectory_matching": {
         "outer_steps": 80,
         "num_experts": 2,

@@ -16,7 +16,7 @@ from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import initial_labels
 from nasproxy.condense.memory import UNROLLED, memory_needed
-from nasproxy.condense.trajectory_matching import expert_files
+from nasproxy.condense.trajectory_matching import expert_files, trained_epochs
 from nasproxy.config import PRECISIONS, READS, SELECTIONS, CondenseConfig, check_reads, condense_config, config_hash
 from nasproxy.datasets import Dataset, denormalize
 from nasproxy.devices import DeviceChoice, choose_device
@@ -143,7 +143,7 @@ def _loops(dataset: Dataset, config: CondenseConfig, overrides: dict[str, Any]) 
         if config.method in UNROLLED:
             first += f", each through {UNROLLED[config.method](dataset, config).steps} steps of training"
         if "num_experts" in reads:
-            first += f", along {config.num_experts} trainings of {config.expert_epochs} epochs"
+            first += f", along {config.num_experts} trainings of {trained_epochs(config)} epochs"
     real = f"; {config.batch_real} real images per class" if "batch_real" in reads else ""
     lines = [f"{first}; {_net(config)}{real}"]
     precision = config.precision or PRECISIONS[0]
