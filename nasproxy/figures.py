@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ VARIABLES = {
 SIZE = (4.6, 3.3)  # inches; at 96 dots per inch 442 × 317 pixels
 
 LEGEND_ROW = 0.17  # inches
+LABEL_LETTERS = 31  # of a line of a row's name; it may take two
 
 MAX_PICTURE_SIDE = 640  # pixels that a row of small images is magnified to, by a whole factor
 
@@ -99,7 +101,9 @@ def forest_svg(
     rows: Sequence[tuple[str, float | None, float | None, float | None]], xlabel: str, *, title: str = ""
 ) -> str:
     """One line per ``(label, value, low, high)``, the first on top; an undefined one is written as such."""
-    figure, axes = _figure(0.6 + 0.26 * max(1, len(rows)))
+    labels = [textwrap.fill(_plain(label, 2 * LABEL_LETTERS - 2), LABEL_LETTERS) for label, *_ in rows]
+    height = 0.36 if any("\n" in label for label in labels) else 0.26
+    figure, axes = _figure(0.6 + height * max(1, len(rows)))
     for place, (_, value, low, high) in enumerate(rows):
         colour = BLUE if place == 0 else INK
         if value is None:
@@ -112,7 +116,7 @@ def forest_svg(
     axes.set_xlim(-1.02, 1.02)
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-    axes.set_yticks(range(len(rows)), [_plain(label) for label, *_ in rows])
+    axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(xlabel, fontsize=9, color=INK)
