@@ -150,7 +150,9 @@ class ProxySet:
 
 
 def per_class(counts: Sequence[int]) -> str:
-    """Images of each class in words: ``10 per class``, ``1 to 20 per class``."""
+    """Images of each class in words: ``10 per class``, ``1 to 20 per class``; ``5 in all`` where not all have one."""
+    if min(counts) == 0:
+        return f"{sum(counts)} in all"
     return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"
 
 

@@ -10,7 +10,7 @@ from toy import toy_proxy
 
 from nasproxy.atomic import write_atomically
 from nasproxy.errors import NasproxyError
-from nasproxy.proxyset import load_proxy, newest_proxy, save_proxy
+from nasproxy.proxyset import load_proxy, newest_proxy, per_class, save_proxy
 
 
 def test_round_trip(tmp_path):
@@ -143,3 +143,23 @@ def test_newest_proxy(tmp_path):
         path = save_proxy(toy_proxy(), tmp_path / f"{name}.safetensors")
         os.utime(path, ns=(10**18 - age * 10**9,) * 2)
     assert newest_proxy(tmp_path).stem == "new"
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"), [((3, 3), "3 per class"), ((1, 20, 4), "1 to 20 per class"), ((1, 1, 0), "2 in all")]
+)
+def test_numbers_of_images_read_well(counts, words):
+    assert per_class(counts) == words
+
+
+def test_every_set_may_have_a_recipe_of_its_own(tmp_path):
+    proxy = toy_proxy()
+    own = replace(proxy.recipe, lr=0.5)
+    two = replace(
+        proxy, images=proxy.images.repeat(2, 1, 1, 1, 1), labels=proxy.labels.repeat(2, 1), recipes=(proxy.recipe, own)
+    )
+    again = load_proxy(save_proxy(two, tmp_path / "two.safetensors"))
+    assert [again.recipe_of(number).lr for number in range(2)] == [proxy.recipe.lr, 0.5]
+    assert replace(two, recipes=()).content_id != two.content_id
+    with pytest.raises(NasproxyError, match="one for each of 2 sets, the first of them `recipe`, but got 1"):
+        replace(two, recipes=(proxy.recipe,))
