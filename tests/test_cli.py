@@ -481,30 +481,30 @@ def test_the_schema_is_printed(tmp_path):
 
 
 def test_methods_are_compared_on_one_page(tmp_path):
-    words = [
-        "compare",
-        "--methods",
-        "random,kmeans,gradient_matching",
-        "--ipc",
-        "1,200",
-        "--num-sets",
-        "2",
-        "--nets",
-        "1",
-    ]
-    words += ["--epochs", "2", "--outer-steps", "1", "--width", "4", "--network", "convnet:width=4,depth=1"]
+    words = (
+        "compare --methods random,kmeans,gradient_matching --ipc 1,200 --num-sets 2 --nets 1 --budget quick --epochs 2"
+    )
+    words = [*words.split(), "--outer-steps", "1", "--width", "4", "--network", "convnet:width=4,depth=1"]
     text = nasproxy(tmp_path, *words)
     assert text.count("left out  ") >= 3  # no class has 200 training images, so no method makes that set
     assert re.search(r"A  random, 1 per class\nB  kmeans, 1 per class\nC  gradient_matching, 1 per class", text)
     folder = tmp_path / "reports" / "compare-digits"
     assert "trains best" in (folder / "compare.html").read_text()
     assert "--ipc 1,200" in (folder / "compare.html").read_text()
-    rows = list(csv.DictReader((folder / "trainings.csv").open()))
+    rows = list(csv.DictReader((folder / "trainings.csv").read_text().splitlines()))
     assert len(rows) == 3 * (2 + 2)
     before = (folder / "compare.html").read_bytes()
     again = nasproxy(tmp_path, *words)
     assert again.count("is built already") == 3
     assert (folder / "compare.html").read_bytes() == before
+
+
+def test_a_set_larger_than_the_data_is_evaluated_alone(tmp_path):
+    words = ["--ipc", "180", "--init", "noise", "--outer-steps", "1", "--inner-steps", "1", "--width", "4"]
+    nasproxy(tmp_path, "build-proxy", "--batch-real", "8", "--out", "large.safetensors", *words)
+    text = nasproxy(tmp_path, "evaluate", "large.safetensors", "--nets", "1", "--epochs", "1")
+    assert "left out  random real images: some class has fewer training images" in text
+    assert "difference" not in text
 
 
 def test_what_cannot_be_compared_is_said(tmp_path):

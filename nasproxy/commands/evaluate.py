@@ -73,8 +73,12 @@ def evaluate(
             recipes = [replace(own, epochs=epochs) for own in recipes]
         say("proxy", f"{path} ({proxy.describe()})")
         say("recipe", _recipe_text(recipes[0]))
+        sizes = [len(indices) for indices in data.train.by_class(data.num_classes)]
+        beside = baseline and all(size >= count for size, count in zip(sizes, proxy.counts, strict=True))
+        if baseline and not beside:
+            say("left out", "random real images: some class has fewer training images than the set has of it")
         rival = rival_recipe(recipes[0], data)
-        if baseline and rival != recipes[0]:
+        if beside and rival != recipes[0]:
             say("", f"that was learned for these images; random ones: {_recipe_text(rival)}")
         wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if cross else (asked or [own_net(proxy)])
         ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
@@ -86,7 +90,7 @@ def evaluate(
                 wanted,
                 num_nets=num_nets,
                 recipes=recipes,
-                baseline=baseline,
+                baseline=beside,
                 seed=seed,
                 ledger=ledger,
                 crew=crew,
