@@ -36,6 +36,8 @@ CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
 # training, which takes a second or so for each GB; how much depends on processor and net (benchmarks/LOG.md).
 COMPILE_FROM_BYTES = 100e9
 
+OVER_WEIGHTS = 8  # bytes of activations of a pass, for each byte of weights
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -334,11 +336,17 @@ OUT_OF_MEMORY = "out of memory"
 
 
 def images_per_pass(net: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> int | None:
-    """Images that train fastest at once: as many as the CPU's cache holds; None, all, on a GPU or for batch norms."""
+    """Images that train fastest at once: as many as the CPU's cache holds; None, all, on a GPU or for batch norms.
+
+    But at least so many that their activations are ``OVER_WEIGHTS`` times the weights, which every pass reads and whose
+    gradients it writes: five images at once made a ResNet-18 three times as slow as 64 (benchmarks/LOG.md).
+    """
     if device.type != "cpu" or couples_images(net, input_shape):
         return None
     with torch.random.fork_rng(devices=[]):  # dropout draws
-        return max(1, room(device) // activation_bytes(net, input_shape))
+        each = activation_bytes(net, input_shape)
+    weights = sum(parameter.nbytes for parameter in net.parameters())
+    return max(1, room(device) // each, math.ceil(OVER_WEIGHTS * weights / each))
 
 
 def failure_of(error: RuntimeError | ValueError) -> str:

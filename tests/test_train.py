@@ -8,7 +8,7 @@ from torch import nn
 from toy import toy_dataset
 
 from nasproxy import train
-from nasproxy.chunks import couples_images
+from nasproxy.chunks import activation_bytes, couples_images, room
 from nasproxy.config import SCHEDULES, Recipe
 from nasproxy.networks import convnet, seeded
 from nasproxy.train import (
@@ -382,3 +382,13 @@ def test_only_long_trainings_on_wide_vectors_are_compiled(vectors, num_images, e
     monkeypatch.setattr(train.shutil, "which", lambda name: "/a/compiler")
     net = seeded(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 3)), 0)
     assert train.compiles(net, (1, 8, 8), num_images, torch.device("cpu")) == expected
+
+
+def test_a_pass_has_many_more_bytes_of_activations_than_of_weights():
+    """Parts that fit the cache would be tiny for a net with large weights, which every part reads."""
+    heavy = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 999), nn.Linear(999, 999), nn.Linear(999, 3)), 0)
+    weights = sum(parameter.nbytes for parameter in heavy.parameters())
+    each = activation_bytes(heavy, (1, 8, 8))
+    assert room(CPU) // each < images_per_pass(heavy, (1, 8, 8), CPU) == math.ceil(train.OVER_WEIGHTS * weights / each)
+    light = small_net()
+    assert images_per_pass(light, (1, 8, 8), CPU) == room(CPU) // activation_bytes(light, (1, 8, 8))
