@@ -178,12 +178,12 @@ def smaller_proxy_task(
     """As the score "proxy", on the first ``ipc`` images of each class: a lower fidelity.
 
     Raises:
-        NasproxyError: unless the proxy has more of them, or when their order or their labels forbid to leave any out.
+        NasproxyError: unless the proxy has more of them, or when their order forbids to leave any out.
     """
-    if proxy.labels.ndim == 3 or not proxy.recipe.shuffle:
+    if not proxy.recipe.shuffle:
         raise NasproxyError(
-            f"A rung of fewer images needs a set of which any part will do, but '{proxy.method}' learned labels or an "
-            "order for all of its images: use epochs=N as a rung."
+            f"A rung of fewer images needs a set of which any part will do, but '{proxy.method}' learned an order for all "
+            "of its images: use epochs=N as a rung."
         )
     if ipc >= max(proxy.counts):
         raise NasproxyError(

@@ -84,12 +84,12 @@ def test_a_training_knows_what_it_took(counters, monkeypatch):
 
 def test_the_peak_of_memory_is_what_a_block_needs_above_what_was_held():
     with devices.peak_memory(torch.device("cpu")) as memory:
-        block = torch.ones(32 * 2**20 // 4)
+        block = torch.ones(128 * 2**20 // 4)  # more than malloc ever takes from its heap
         time.sleep(3 * devices.SAMPLE_SECONDS)
         del block
     if memory.bytes is None:
         pytest.skip("this system does not tell")
-    assert 30 * 2**20 < memory.bytes < 200 * 2**20
+    assert 120 * 2**20 < memory.bytes < 400 * 2**20
 
 
 def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch):

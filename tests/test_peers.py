@@ -11,7 +11,6 @@ import torch
 from toy import toy_dataset
 
 from nasproxy import peers
-from nasproxy.condense.gradient_matching import gradient_matching
 from nasproxy.config import CondenseConfig
 from nasproxy.proxyset import load_proxy
 
@@ -67,7 +66,7 @@ def run_two(*arguments):
 def test_two_processes_give_the_images_of_one(tmp_path, norm):
     settings = SETTINGS | {"norm": norm}
     run_two("-c", WORKER, repr(settings), str(tmp_path))
-    alone, _, _ = gradient_matching(toy_dataset(), CondenseConfig(**settings), device=torch.device("cpu"))
+    alone, _ = made_by(toy_dataset(), CondenseConfig(**settings), device=torch.device("cpu"))
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(first, second)
     torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-5)
