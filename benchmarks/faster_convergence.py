@@ -67,7 +67,7 @@ def run(dataset: Dataset, ipc: int, options: dict[str, object], seed: int, nets:
             kept[outer] = (time.perf_counter() - started, images)
 
     started = time.perf_counter()
-    _, labels, _ = gradient_matching(dataset, config, device=CPU, on_snapshot=keep)
+    labels = gradient_matching(dataset, config, device=CPU, on_snapshot=keep).labels
     return {
         outer: {
             "seconds": round(seconds, 2),

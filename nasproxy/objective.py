@@ -182,8 +182,8 @@ def smaller_proxy_task(
     """
     if not proxy.recipe.shuffle:
         raise NasproxyError(
-            f"A rung of fewer images needs a set of which any part will do, but '{proxy.method}' learned an order for all "
-            "of its images: use epochs=N as a rung."
+            f"A rung of fewer images needs a set of which any part will do, but '{proxy.method}' learned an order for "
+            "all of its images: use epochs=N as a rung."
         )
     if ipc >= max(proxy.counts):
         raise NasproxyError(

@@ -80,7 +80,8 @@ def test_a_matching_waits_for_nothing(augmentation):
 
 def test_a_build_runs_and_leaves_the_generators_alone():
     before = torch.cuda.get_rng_state()
-    images, labels, seconds = gradient_matching(toy_dataset(), small(norm="batch"), device=CUDA)
+    made = gradient_matching(toy_dataset(), small(norm="batch"), device=CUDA)
+    images, labels, seconds = made.images, made.labels, made.seconds
     assert torch.isfinite(images).all()
     assert (images.device, labels.device) == (CPU, CPU)
     assert seconds > 0

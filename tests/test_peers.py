@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import toy_dataset
+from toy import made_by, toy_dataset
 
 from nasproxy import peers
 from nasproxy.config import CondenseConfig
