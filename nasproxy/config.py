@@ -372,6 +372,7 @@ _MATCHING = (
     *("compile", "real_choice", "choice_interval", "pool", "pool_epochs", "perturbation", "net_data", "formation"),
 )
 _LEARNING = (*_SET, *_NET, "outer_steps", "lr_img", "batch_real", "threads")
+_UNROLLED = (*_LEARNING, "lr_net", "unroll_steps", "batch_norm_images")
 READS: dict[str, tuple[str, ...]] = {
     "random": _SET,
     "kmeans": (*_SET, *_NET, "pool_epochs", "features"),
@@ -383,14 +384,13 @@ READS: dict[str, tuple[str, ...]] = {
     "dsa": _MATCHING,
     "distribution_matching": (*_LEARNING, "init", "momentum_img", "match_space", "augmentation", "formation"),
     "parameter_matching": (
-        *_LEARNING,
-        *("init", "momentum_img", "match_space", "augmentation", "formation", "inner_steps", "lr_net"),
-        *("net_init", "unroll_steps"),
+        *_UNROLLED,
+        *("init", "momentum_img", "match_space", "augmentation", "formation", "inner_steps", "net_init"),
     ),
-    "dataset_distillation": (*_LEARNING, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs"),
-    "soft_label": (*_LEARNING, "init", "lr_net", "net_init", "unroll_steps", "unroll_epochs", "num_images"),
-    "label_distillation": (*_LEARNING, "lr_net", "net_init", "solver", "unroll_steps", "batch_net"),
-    "generative_teaching": (*_LEARNING, "lr_net", "unroll_steps", "match_space"),
+    "dataset_distillation": (*_UNROLLED, "init", "net_init", "unroll_epochs"),
+    "soft_label": (*_UNROLLED, "init", "net_init", "unroll_epochs", "num_images"),
+    "label_distillation": (*_UNROLLED, "net_init", "solver", "batch_net"),
+    "generative_teaching": (*_UNROLLED, "match_space"),
     "trajectory_matching": (
         *(name for name in _LEARNING if name != "batch_real"),
         *("init", "momentum_img", "lr_net", "augmentation", "formation", "unroll_steps"),

@@ -1,9 +1,11 @@
 """The contract of every condenser, over the dict, so that a new method is tested for free."""
 
+import re
 import statistics
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from nasproxy.baselines import rival_recipe
 from nasproxy.condense import CONDENSERS, build_proxy, recipe_named
 from nasproxy.condense.cost import condensing_flops
 from nasproxy.condense.random_images import draw_per_class
-from nasproxy.config import RECIPES, SELECTIONS, CondenseConfig, condense_config
+from nasproxy.config import READS, RECIPES, SELECTIONS, CondenseConfig, condense_config
 from nasproxy.datasets import load_dataset
 from nasproxy.errors import NasproxyError
 from nasproxy.networks import NETWORKS
@@ -214,6 +216,15 @@ def test_matching_mirrors_only_where_classes_allow_it(cpu):
         proxy = build_proxy(replace(toy_dataset(), flip=flip), config_of("dsa"), choice=cpu)
         assert proxy.provenance["config"]["augmentation"] == augmentation
         assert proxy.recipe.augmentation == augmentation
+
+
+@pytest.mark.parametrize("name", [name for name in CONDENSERS if name not in (*SELECTIONS, "dsa")])
+def test_every_setting_that_a_method_s_file_reads_is_in_its_provenance(name):
+    """A setting that is read and not listed would be refused on the command line, and missing from the record."""
+    text = Path(sys.modules[CONDENSERS[name].__module__].__file__).read_text()
+    read = set(re.findall(r"config\.(\w+)", text)) & {field.name for field in fields(CondenseConfig)}
+    assert read <= set(READS[name])
+    assert ("batch_norm_images" in READS[name]) == ("freeze_" in text or name == "soft_label")
 
 
 def test_unknown_method_is_named(cpu):

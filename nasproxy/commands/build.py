@@ -95,8 +95,8 @@ def _build(
         if config.method not in SELECTIONS:
             say_plan(plan)
     if config.method not in SELECTIONS:
-        for topic, line in zip(("loops", "", "", "", "", ""), _loops(dataset, config, overrides), strict=False):
-            say(topic, line)
+        for number, line in enumerate(_loops(dataset, config, overrides)):
+            say("" if number else "loops", line)
         needed = memory_needed(dataset, config, choice.device)
         if needed:
             say("memory", f"about {amount(needed, 'B')}, beside the data, to go back through training")

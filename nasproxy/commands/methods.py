@@ -69,6 +69,8 @@ def compare_methods(
                 say("left out", left_out[-1])
     if not files:
         raise NasproxyError(f"No set could be made: {left_out[0]}")
+    options: dict[str, Any] = {"nets": num_nets, "cross": cross or None, "network": list(networks)} | overrides
+    options |= {"budget": budget, "recipe": recipe, "epochs": epochs}
     found = evaluate(
         files,
         nets=networks,
@@ -80,7 +82,7 @@ def compare_methods(
         seed=overrides["seed"],
         table=folder / TABLE_FILE,
         page=folder / PAGE_FILE,
-        commands=[_command(source, methods, sizes, overrides, budget, networks, cross, num_nets, recipe, epochs)],
+        commands=[_command(source.spec, methods, sizes, options)],
         dataset=None,
         data_dir=source.data_dir,
         offline=offline,
@@ -92,24 +94,13 @@ def compare_methods(
     return found
 
 
-def _command(
-    source: Source,
-    methods: Sequence[str],
-    sizes: Sequence[int],
-    overrides: dict[str, Any],
-    budget: str | None,
-    networks: Sequence[str],
-    cross: bool,
-    num_nets: int,
-    recipe: str | None,
-    epochs: int | None,
-) -> str:
-    """The command that repeats it."""
-    words: list[object] = ["nasproxy", "compare", "--dataset", source.spec, "--methods", ",".join(methods)]
-    words += ["--ipc", ",".join(map(str, sizes)), "--nets", num_nets]
-    for name, value in (overrides | {"budget": budget, "recipe": recipe, "epochs": epochs}).items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", value]
-    for net in networks:
-        words += ["--network", net]
-    return shlex.join(map(str, [*words, "--cross"] if cross else words))
+def _command(spec: str, methods: Sequence[str], sizes: Sequence[int], options: dict[str, Any]) -> str:
+    """The command that repeats it; an option of None was not given, one of True is a flag, a list repeats it."""
+    words = ["nasproxy", "compare", "--dataset", spec, "--methods", ",".join(methods)]
+    words += ["--ipc", ",".join(map(str, sizes))]
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                words += [option] if each is True else [option, str(each)]
+    return shlex.join(words)

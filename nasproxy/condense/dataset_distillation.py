@@ -22,7 +22,7 @@ from nasproxy.chunks import even_parts
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.gradient_matching import initial_images, initial_labels
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import batch_norms, build_net, freeze_batch_norm
+from nasproxy.condense.nets import build_net, freeze_on_real
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import (
     FunctionalNet,
@@ -152,7 +152,7 @@ def distill(
     else:
         leaves["labels"] = labels = soft.log().to(device).requires_grad_()
     optimizer = torch.optim.Adam(leaves.values(), lr=config.image_lr, betas=BETAS)
-    places, norm_places = real.valid(config.batch_real), real.valid(config.batch_norm_images)
+    places = real.valid(config.batch_real)
     size = images_per_pass(build_net(config, dataset, 0, device), dataset.input_shape, device)
 
     def step(outer: int) -> Tensor:
@@ -160,8 +160,7 @@ def distill(
             group["lr"] = config.image_lr * DECAY ** (NUM_DECAYS * outer // config.outer_steps)
         net = build_net(config, dataset, 0 if config.net_init == "fixed" else outer, device)
         stream = generator(config.seed, "distillation", outer, device=device)
-        if batch_norms(net):
-            freeze_batch_norm(net, real.take(real.draw(config.batch_norm_images, stream).flatten()[norm_places]))
+        freeze_on_real(net, real, config, stream)
         numbers = real.draw(config.batch_real, stream).flatten()[places]
         model = FunctionalNet(net)
         start = model.parameters()

@@ -24,7 +24,7 @@ from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.dataset_distillation import batch_order, in_parts, in_this_order
 from nasproxy.condense.gradient_matching import initial_labels
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import batch_norms, build_net, freeze_batch_norm
+from nasproxy.condense.nets import build_net, freeze_on_real
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import FunctionalNet, State, Step, loss_gradient, pull_back, run_steps, stride_for
 from nasproxy.config import CondenseConfig
@@ -228,7 +228,7 @@ def generative_teaching(
     }
     leaves = own | dict(maker.named_parameters())
     optimizer = torch.optim.Adam(leaves.values(), lr=config.image_lr, betas=BETAS, eps=EPSILON)
-    places, norm_places = real.valid(config.batch_real), real.valid(config.batch_norm_images)
+    places = real.valid(config.batch_real)
     at_once = images_per_pass(build_net(config, dataset, 0, device), dataset.input_shape, device)
     one_hot = functional.one_hot(labels, num_classes).to(inputs.dtype)
 
@@ -247,8 +247,7 @@ def generative_teaching(
             group["lr"] = config.image_lr * (FINAL_RELATIVE_LR + (1 - FINAL_RELATIVE_LR) * cosine)
         net = build_net(config, dataset, outer, device)
         stream = generator(config.seed, "teaching", outer, device=device)
-        if batch_norms(net):
-            freeze_batch_norm(net, real.take(real.draw(config.batch_norm_images, stream).flatten()[norm_places]))
+        freeze_on_real(net, real, config, stream)
         model = FunctionalNet(net)
         parameters = model.parameters()
         start = (*parameters, *(torch.zeros_like(part) for part in parameters))

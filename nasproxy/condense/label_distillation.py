@@ -24,7 +24,7 @@ from torch.nn import functional
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.distribution_matching import embed
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import batch_norms, build_net, freeze_batch_norm
+from nasproxy.condense.nets import build_net, freeze_on_real
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import FunctionalNet, State, pull_back, run_steps, sgd_step
@@ -231,7 +231,7 @@ def label_distillation(
     n = len(images)
     labels = torch.full((n, num_classes), 1 / num_classes, device=device, requires_grad=True)
     real = RealBatches(dataset, device)
-    places, norm_places = real.valid(config.batch_real), real.valid(config.batch_norm_images)
+    places = real.valid(config.batch_real)
 
     def build(number: int) -> nn.Module:
         return build_net(config, dataset, 0 if config.net_init == "fixed" else number, device)
@@ -248,9 +248,7 @@ def label_distillation(
         numbers = real.draw(config.batch_real, stream).flatten()[places]
         num_batches = config.unroll_steps if config.solver == "second_order" else 1
         batches = [torch.randperm(n, generator=stream, device=device)[: config.batch_net] for _ in range(num_batches)]
-        if batch_norms(companion.net):
-            own = real.draw(config.batch_norm_images, stream).flatten()[norm_places]
-            freeze_batch_norm(companion.net, real.take(own))
+        freeze_on_real(companion.net, real, config, stream)
         return batches, [(real.take(part), real.labels[part]) for part in numbers.split(size or len(numbers))]
 
     seen: dict[str, Tensor] = {}  # by a step, for what comes after it

@@ -84,6 +84,13 @@ def freeze_batch_norm(net: nn.Module, images: Tensor) -> None:
         layer.eval()
 
 
+def freeze_on_real(net: nn.Module, real: RealBatches, config: CondenseConfig, stream: torch.Generator) -> None:
+    """:func:`freeze_batch_norm` on ``batch_norm_images`` real images of each class; without any, draws nothing."""
+    if batch_norms(net):
+        size = config.batch_norm_images
+        freeze_batch_norm(net, real.take(real.draw(size, stream).flatten()[real.valid(size)]))
+
+
 def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
     """The batch norms of ``net``."""
     return [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]

@@ -19,7 +19,7 @@ from nasproxy.augment import AugmentParams, apply_augmentation, sample_siamese
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.gradient_matching import initial_images, initial_labels
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import batch_norms, build_net, freeze_batch_norm
+from nasproxy.condense.nets import build_net, freeze_on_real
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import FunctionalNet, State, pull_back, run_steps, sgd_step
 from nasproxy.config import CondenseConfig
@@ -109,14 +109,13 @@ def parameter_matching(
     images = initial_images(dataset, config).to(device).requires_grad_()
     labels = initial_labels(dataset, config).to(device)
     seen_labels = labels.repeat_interleave(config.formation**2)
-    places, norm_places = real.valid(config.batch_real), real.valid(config.batch_norm_images)
+    places = real.valid(config.batch_real)
     stretches, _ = config.loops
 
     def step(outer: int) -> Tensor:
         net = build_net(config, dataset, 0 if config.net_init == "fixed" else outer, device)
         stream = generator(config.seed, "parameters", outer, device=device)
-        if batch_norms(net):
-            freeze_batch_norm(net, real.take(real.draw(config.batch_norm_images, stream).flatten()[norm_places]))
+        freeze_on_real(net, real, config, stream)
         model = FunctionalNet(net)
         start = model.parameters()
         total, gradient = torch.zeros((), device=device), torch.zeros_like(images)
