@@ -171,7 +171,11 @@ def test_too_few_real_images_for_the_baseline_is_said(parts, tmp_path, cpu):
     from dataclasses import replace
 
     space, dataset, proxy, task, inspection = parts
-    many = replace(proxy, provenance=proxy.provenance | {"config": proxy.provenance["config"] | {"ipc": 41}})
+    many = replace(
+        proxy,
+        images=proxy.images.repeat_interleave(21, dim=1)[:, : 3 * 41],
+        labels=torch.arange(3).repeat_interleave(41)[None],
+    )
     report = run((space, dataset, many, task, inspection), tmp_path / "run", cpu)
     assert report.difference is None
     assert any("40 training images and ipc=41" in note for note in report.notes)
