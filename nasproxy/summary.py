@@ -119,8 +119,10 @@ def _ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
     """
     values = np.array([score.value for score in scores], dtype=float)
     if not isinstance(task, TrainingTask):
-        low, high = np.nanmin(values), np.nanmax(values)
-        return np.where(np.isnan(values), low - max(0.05 * (high - low), 1e-3), values)
+        finite = values[~np.isnan(values)]
+        if not finite.size:
+            return np.zeros_like(values)
+        return np.where(np.isnan(values), finite.min() - max(0.05 * np.ptp(finite), 1e-3), values)
     return lexicographic_ranks(values, -np.array([score.loss for score in scores], dtype=float))
 
 
