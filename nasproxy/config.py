@@ -624,6 +624,8 @@ OUTER_STEPS: dict[str, dict[str, int]] = {
 
 # What else a small budget makes smaller.
 BUDGET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "dataset_distillation": {"quick": {"lr_net": 0.1}},  # few steps do not lift the published 0.02 far
+    "soft_label": {"quick": {"lr_net": 0.1}},
     "label_distillation": {"standard": {"batch_real": 102}},
     "trajectory_matching": {
         "quick": {"num_experts": 4, "start_epochs": 6, "unroll_steps": 10},

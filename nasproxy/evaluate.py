@@ -114,12 +114,12 @@ def _value(text: str) -> int | float | str:
     return text
 
 
-def own_net(proxy: ProxySet) -> NetSpec:
-    """The net that ``proxy`` was matched with; the default convnet when it was not matched, or with a space."""
+def own_net(proxy: ProxySet) -> NetSpec | None:
+    """The net that ``proxy`` was matched with; None when it was not matched, or with a space."""
     config = proxy.provenance["config"]
     family = config.get("network")
     if family is None or config.get("match_space"):
-        return NetSpec("convnet")
+        return None
     options = family_options(family, width=config["width"], depth=config["depth"], norm=config["norm"])
     return NetSpec(family, tuple(options.items()))
 

@@ -36,7 +36,7 @@ CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
 # training, which takes a second or so for each GB; how much depends on processor and net (benchmarks/LOG.md).
 COMPILE_FROM_BYTES = 100e9
 
-OVER_WEIGHTS = 16  # bytes of activations of a pass, for each byte of weights
+OVER_WEIGHTS = 6  # bytes of activations of a pass, for each byte of weights
 
 
 @dataclass(frozen=True)

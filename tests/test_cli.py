@@ -484,7 +484,7 @@ def test_methods_are_compared_on_one_page(tmp_path):
     words = (
         "compare --methods random,kmeans,gradient_matching --ipc 1,200 --num-sets 2 --nets 1 --budget quick --epochs 2"
     )
-    words = [*words.split(), "--outer-steps", "1", "--width", "4", "--network", "convnet:width=4,depth=1"]
+    words = [*words.split(), "--outer-steps", "1", "--width", "4"]
     text = nasproxy(tmp_path, *words)
     assert text.count("left out  ") >= 3  # no class has 200 training images, so no method makes that set
     assert re.search(r"A  random, 1 per class\nB  kmeans, 1 per class\nC  gradient_matching, 1 per class", text)
@@ -493,6 +493,8 @@ def test_methods_are_compared_on_one_page(tmp_path):
     assert "--ipc 1,200" in (folder / "compare.html").read_text()
     rows = list(csv.DictReader((folder / "trainings.csv").read_text().splitlines()))
     assert len(rows) == 3 * (2 + 2)
+    (net,) = {row["net"] for row in rows}  # of random images, too, which were matched with none
+    assert net.startswith("convnet:width=4")
     before = (folder / "compare.html").read_bytes()
     again = nasproxy(tmp_path, *words)
     assert again.count("is built already") == 3

@@ -51,17 +51,20 @@ def evaluate(
 ) -> list[Evaluated]:
     """``nasproxy evaluate``: fresh nets on each set beside random real images, measured on the test split.
 
-    Several sets also give the cross-architecture matrix.
+    Several sets also give the cross-architecture matrix. Without ``nets`` a set trains the net it was matched with; one
+    that was matched with none, as random images, takes that of the first set that names one.
     """
     if num_nets < 1 or (epochs is not None and epochs < 1):
         raise NasproxyError(f"`nets >= 1` and `epochs >= 1` must hold, but got nets={num_nets}, epochs={epochs}.")
     asked = [parse_net(text) for text in nets]
     loaded = [(path, load_proxy(path)) for path in proxies]
+    own_nets = [own_net(proxy) for _, proxy in loaded]
+    common = next(filter(None, own_nets), NetSpec("convnet"))
     choice = device_named(device)
     sets: list[Evaluated] = []
     data, of = None, None
     names = named([path for path, _ in loaded], [proxy for _, proxy in loaded])
-    for name, (path, proxy) in zip(names, loaded, strict=True):
+    for name, (path, proxy), own in zip(names, loaded, own_nets, strict=True):
         source = source_of(proxy, dataset, data_dir)
         if source != of or data is None:
             data, of = load_data(source, offline=offline), source
@@ -70,7 +73,7 @@ def evaluate(
             for number in range(proxy.num_sets)
         ]
         if epochs is not None:
-            recipes = [replace(own, epochs=epochs) for own in recipes]
+            recipes = [replace(each, epochs=epochs) for each in recipes]
         say("proxy", f"{path} ({proxy.describe()})")
         say("recipe", _recipe_text(recipes[0]))
         sizes = [len(indices) for indices in data.train.by_class(data.num_classes)]
@@ -80,7 +83,7 @@ def evaluate(
         rival = rival_recipe(recipes[0], data)
         if beside and rival != recipes[0]:
             say("", f"that was learned for these images; random ones: {_recipe_text(rival)}")
-        wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if cross else (asked or [own_net(proxy)])
+        wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if cross else (asked or [own or common])
         ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
         with hire(workers, choice.device, tell=partial(say, "worker")) as crew, progress_bar("evaluating") as progress:
             say_workers(crew)
