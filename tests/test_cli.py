@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import nasproxy
 from safetensors.torch import save_file
 
 from nasproxy.proxyset import load_proxy
@@ -38,27 +39,12 @@ FAST_SEARCH = [
 ]
 
 
-def nasproxy(folder, *arguments, code=0, env=None):
-    """Runs a command in ``folder``; returns what it printed. A traceback is never an answer."""
-    result = subprocess.run(
-        [sys.executable, "-m", "nasproxy.cli", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"NASPROXY_CACHE_DIR": str(folder / "cache")} | (env or {}),
-    )
-    text = result.stdout + result.stderr
-    assert "Traceback" not in text, text
-    assert result.returncode == code, text
-    return text
-
-
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     """A folder in which the whole road was walked once."""
     folder = tmp_path_factory.mktemp("road")
     built = nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
-    searched = nasproxy(folder, "search", "--space", "convnet_small.yaml", *FAST_SEARCH)
+    searched = nasproxy(folder, "search", "--space", "convnet_small.yaml", *FAST_SEARCH, "--workers", "2")
     (run,) = (folder / "reports").iterdir()
     return folder, run, built, searched
 

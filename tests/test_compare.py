@@ -3,13 +3,13 @@
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from html import escape
 
 import numpy as np
 import pytest
+from commands import nasproxy
 from scipy.stats import spearmanr
 from test_report import HOSTILE, make_report, nothing, parsed
 
@@ -540,20 +540,9 @@ def test_no_sideways_scrolling_in_a_real_browser(tmp_path, pages, width, name):
 # --------------------------------------------------------------------------------------------------------- command line
 
 
-def command(folder, *arguments, code=0):
-    result = subprocess.run(
-        [sys.executable, "-m", "nasproxy.cli", "report", *map(str, arguments)],
-        cwd=folder, capture_output=True, text=True,
-    )  # fmt: skip
-    text = result.stdout + result.stderr
-    assert "Traceback" not in text, text
-    assert result.returncode == code, text
-    return text
-
-
 def test_the_command_compares_and_says_where(tmp_path):
     saved(tmp_path / "reports", one=variant(), two=variant(seed=2, noise=3.0))
-    text = command(tmp_path, "reports/one", "reports/two")
+    text = nasproxy(tmp_path, "report", "reports/one", "reports/two")
     page = tmp_path / "reports" / "compare.html"
     assert text.splitlines()[-1] == "report    reports/compare.html"
     assert page.read_text() == render_comparison(
@@ -563,9 +552,9 @@ def test_the_command_compares_and_says_where(tmp_path):
     assert re.search(r"^A − B +\+0\.\d\d \(.*\) +p < 0\.01 +paired, 60 shared$", text, re.MULTILINE)
     assert "A (one) can be trusted most" in text
     saved(tmp_path / "elsewhere", three=variant(seed=3))
-    text = command(tmp_path, "reports/one", "elsewhere/three")
+    text = nasproxy(tmp_path, "report", "reports/one", "elsewhere/three")
     assert text.splitlines()[-1] == "report    compare.html"
-    text = command(tmp_path, "reports/one", "elsewhere/three", "--out", "pages/x.html")
+    text = nasproxy(tmp_path, "report", "reports/one", "elsewhere/three", "--out", "pages/x.html")
     assert (tmp_path / "pages" / "x.html").is_file()
 
 
@@ -576,6 +565,6 @@ def test_the_command_explains_what_is_wrong(tmp_path):
         (["one", "gone"], "'gone' is no folder"),
         (["one", "two", "--out", "."], "--out takes a file, but '.' is a folder"),
     ):
-        (line,) = command(tmp_path, *arguments, code=2).splitlines()
+        (line,) = nasproxy(tmp_path, "report", *arguments, code=2).splitlines()
         assert line.startswith("nasproxy: ")
         assert message in line
