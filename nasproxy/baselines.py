@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -208,9 +207,7 @@ def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) ->
     if path is not None and path.is_file():
         kept = json.loads(path.read_text())
         return torch.tensor(kept["index"], dtype=torch.int64), float(kept["seconds"])
-    start = time.perf_counter()
-    index = selected(kmeans_indices, dataset, config, device=making.device, progress=making.progress)
-    seconds = time.perf_counter() - start
+    index, seconds = selected(kmeans_indices, dataset, config, device=making.device, progress=making.progress)
     if path is not None:
         write_atomically(path, json.dumps({"seconds": seconds, "index": index.tolist()}).encode())
     return index, seconds

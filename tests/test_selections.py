@@ -1,6 +1,7 @@
 """Real images that are chosen: each rule against a slow loop from its formula."""
 
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from nasproxy.condense import selections as module
 from nasproxy.condense.selections import forgetting_indices, herd, selected, spread_out
 from nasproxy.config import SELECTIONS, condense_config
 from nasproxy.errors import NasproxyError
+from nasproxy.train import fit
 
 CPU = torch.device("cpu")
 CHOOSING = tuple(name for name in SELECTIONS if name != "random")
@@ -21,7 +23,7 @@ BRIEF = {"width": 4, "depth": 1, "pool_epochs": 2}
 
 def numbers_of(method, dataset, **settings):
     config = condense_config(**({"method": method, "ipc": 4} | BRIEF | settings))
-    return selected(getattr(module, f"{method}_indices"), dataset, config, device=CPU)
+    return selected(getattr(module, f"{method}_indices"), dataset, config, device=CPU)[0]
 
 
 def test_herding_takes_what_keeps_the_mean_nearest():
@@ -84,6 +86,30 @@ def test_more_images_than_a_class_has_are_refused(method):
         numbers_of(method, toy_dataset(), ipc_per_class=(1, 41, 1))
 
 
+def test_equal_settings_share_one_net_and_each_counts_its_training(monkeypatch):
+    monkeypatch.setattr(module, "_kept", {})
+    trained = []
+
+    def slow_fit(*args, **settings):
+        trained.append(settings["seed"])
+        time.sleep(0.2)
+        return fit(*args, **settings)
+
+    monkeypatch.setattr(module, "fit", slow_fit)
+    dataset = toy_dataset()
+    for method, changes in (("herding", {}), ("entropy", {}), ("kmeans", {"ipc": 2})):
+        config = condense_config(**({"method": method, "ipc": 4} | BRIEF | changes))
+        _, seconds = selected(getattr(module, f"{method}_indices"), dataset, config, device=CPU)
+        assert seconds > 0.2
+    assert len(trained) == 1
+    for number, changes in enumerate(({"seed": 1}, {"width": 5}, {"pool_epochs": 1}), start=2):
+        numbers_of("k_center", dataset, **changes)
+        assert len(trained) == number
+    for seed in range(10, 10 + module.KEPT_NETS):
+        numbers_of("k_center", dataset, seed=seed)
+    assert len(module._kept) == module.KEPT_NETS
+
+
 @pytest.mark.parametrize("method", ["herding", "k_center", "kmeans"])
 def test_pixels_need_no_net(method, monkeypatch):
     monkeypatch.setattr(module, "fit", None)
@@ -136,7 +162,9 @@ def test_forgotten_images_are_counted_from_epoch_to_epoch(monkeypatch):
 def test_forgetting_draws_among_ties():
     dataset = toy_dataset()
     config = condense_config(method="forgetting", ipc=4, **BRIEF)
-    picks = [selected(forgetting_indices, dataset, replace(config, seed=seed), device=CPU).tolist() for seed in (0, 1)]
+    picks = [
+        selected(forgetting_indices, dataset, replace(config, seed=seed), device=CPU)[0].tolist() for seed in (0, 1)
+    ]
     assert picks[0] != picks[1]
 
 

@@ -27,22 +27,31 @@ from nasproxy.condense.faster import early_recipe, embeddings, near_centres
 from nasproxy.condense.nets import build_net
 from nasproxy.condense.random_images import enough_images
 from nasproxy.condense.real_batches import RealBatches
-from nasproxy.config import CondenseConfig
+from nasproxy.config import CondenseConfig, config_hash
 from nasproxy.datasets import Dataset
 from nasproxy.randomness import derive_seed, generator
 from nasproxy.train import Curve, TrainingImages, fit, images_per_pass, num_updates
 
 PREDICTION_BATCH = 512
+KEPT_NETS = 8
+
+# Nets that choose, newest last, each with the seconds that its training took: k-means, herding, k-centre and entropy
+# of all sizes ask the same net. Another process trains its own.
+_kept: dict[str, tuple[nn.Module, float]] = {}
 
 
 @dataclass
 class _Choosing:
-    """What all methods work with; ``tell`` shows how far it is."""
+    """What all methods work with; ``tell`` shows how far it is.
+
+    ``saved``: seconds of work that was done before, for another selection.
+    """
 
     dataset: Dataset
     config: CondenseConfig
     real: RealBatches
     progress: Progress | None
+    saved: float = 0.0
 
     @property
     def _steps(self) -> tuple[int, int]:
@@ -54,6 +63,20 @@ class _Choosing:
     def tell(self, done: int, note: str) -> None:
         if self.progress is not None:
             self.progress(done, sum(self._steps), note)
+
+    def kept_net(self) -> nn.Module:
+        """:meth:`brief_net`, or the one that an equal setting trained before."""
+        config, device = self.config, str(self.real.device)
+        settings = (config.network, config.width, config.depth, config.norm, config.pool_epochs, config.seed)
+        key = config_hash(self.dataset.fingerprint, device, settings)
+        if key not in _kept:
+            start = time.perf_counter()
+            _kept[key] = self.brief_net(), time.perf_counter() - start
+            if len(_kept) > KEPT_NETS:
+                del _kept[next(iter(_kept))]
+        else:
+            self.saved += _kept[key][1]
+        return _kept[key][0]
 
     def brief_net(self, curve: Curve | None = None) -> nn.Module:
         """The net of the settings after ``pool_epochs`` epochs on the training images, in evaluation mode."""
@@ -76,7 +99,7 @@ class _Choosing:
         """Numbers of images ``(n,)`` to their features ``(n, d)`` on the CPU."""
         if self.config.features == "pixels":
             return lambda numbers: self.real.take(numbers).flatten(1).cpu()
-        net = self.brief_net()
+        net = self.kept_net()
         return lambda numbers: embeddings(net, self.real.take, numbers)
 
     def class_by_class(self, choose: Callable[[Tensor, int, int], Tensor]) -> Tensor:
@@ -192,7 +215,7 @@ def forgetting_indices(choosing: _Choosing) -> Tensor:
 
 def entropy_indices(choosing: _Choosing) -> Tensor:
     """Real images of whose class a briefly trained net is least certain: the entropy of its prediction is highest."""
-    net = choosing.brief_net()
+    net = choosing.kept_net()
 
     def choose(numbers: Tensor, count: int, label: int) -> Tensor:
         logs = predictions(net, choosing.real, numbers).log_softmax(1)
@@ -215,14 +238,19 @@ def selected(
     *,
     device: torch.device,
     progress: Progress | None = None,
-) -> Tensor:
-    """Numbers of the training images that ``choose`` (``kmeans_indices``, …) takes, sorted by class: int64 ``(n,)``.
+) -> tuple[Tensor, float]:
+    """What ``choose`` (``kmeans_indices``, …) takes: numbers of training images, sorted by class, int64 ``(n,)``.
+
+    And the seconds of work in it, those of a net that was trained for another selection before included.
 
     Raises:
         NasproxyError: when a class has fewer images than are to be chosen.
     """
     enough_images(dataset.train, config.counts(dataset.num_classes))
-    return choose(_Choosing(dataset, config, RealBatches(dataset, device), progress))
+    start = time.perf_counter()
+    choosing = _Choosing(dataset, config, RealBatches(dataset, device), progress)
+    index = choose(choosing)
+    return index, time.perf_counter() - start + choosing.saved
 
 
 def selection(choose: Callable[[_Choosing], Tensor]) -> Callable[..., Condensed]:
@@ -238,9 +266,8 @@ def selection(choose: Callable[[_Choosing], Tensor]) -> Callable[..., Condensed]
         progress: Progress | None = None,
         on_snapshot: Snapshot | None = None,
     ) -> Condensed:
-        start = time.perf_counter()
-        index = selected(choose, dataset, config, device=device, progress=progress)
+        index, seconds = selected(choose, dataset, config, device=device, progress=progress)
         images = dataset.normalize(dataset.train.images[index])
-        return Condensed(images, dataset.train.labels[index], time.perf_counter() - start)
+        return Condensed(images, dataset.train.labels[index], seconds)
 
     return condense
