@@ -158,7 +158,8 @@ def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypa
     assert {score.agreement.n for score in report.scores} == {len(sample)}
 
 
-def test_without_candidates_everything_is_undefined_in_words(parts, tmp_path, cpu):
+def test_without_candidates_everything_is_undefined_in_words(parts, tmp_path, cpu, monkeypatch):
+    monkeypatch.setattr("nasproxy.validate.make_task", None)  # no rival is made for nothing
     report = run(parts, tmp_path / "run", cpu, sample=0, top=0)
     assert all(score.agreement.spearman.value is None for score in report.scores)
     assert all(score.agreement.spearman.undefined for score in report.scores)
