@@ -204,6 +204,14 @@ def trainings_csv(sets: Sequence[Evaluated]) -> str:
     return out.getvalue()
 
 
+def _caption(proxy: ProxySet) -> str:
+    """What a set's picture shows."""
+    only_labels = proxy.method == "label_distillation"
+    kind = "Real" if only_labels or proxy.method in SELECTIONS else "Learned"
+    soft = f", with {'learned' if only_labels else 'soft'} labels; shown by their likeliest class"
+    return f"{kind} images{soft if proxy.labels.ndim == 3 else ''}."
+
+
 def render_sets(sets: Sequence[Evaluated], dataset: Dataset, *, commands: Sequence[str] = ()) -> str:
     """The page as one HTML document.
 
@@ -219,7 +227,7 @@ def render_sets(sets: Sequence[Evaluated], dataset: Dataset, *, commands: Sequen
         entries.append(
             {
                 "name": one.name,
-                "learned": one.proxy.method not in SELECTIONS,
+                "caption": _caption(one.proxy),
                 "proxy": one.proxy,
                 "cells": cells,
                 "seconds": float(record["seconds"]),

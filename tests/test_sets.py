@@ -162,10 +162,14 @@ def test_names_are_escaped():
     assert "a &amp; &lt;b&gt;" in text
 
 
-def test_soft_labels_are_shown_by_their_likeliest_class_and_said():
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("soft_label", "Learned images, with soft"), ("label_distillation", "Real images, with learned")],
+)
+def test_soft_labels_are_shown_by_their_likeliest_class_and_said(method, said):
     soft = torch.softmax(torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0)), dim=2)
-    one = Evaluated("soft", proxy_of("random", labels=soft), (comparison([(0.5, 0.6)]),))
-    assert "with soft labels" in render_sets([one], toy_dataset())
+    one = Evaluated("soft", proxy_of(method, labels=soft), (comparison([(0.5, 0.6)]),))
+    assert f"{said} labels; shown by their likeliest class." in render_sets([one], toy_dataset())
 
 
 def test_a_page_of_nothing_is_refused():
