@@ -3,7 +3,7 @@
 import torch
 
 from nasproxy.condense.gradient_matching import gradient_matching
-from nasproxy.config import Recipe
+from nasproxy.config import Recipe, config_hash
 from nasproxy.datasets import Dataset, LabeledImages
 from nasproxy.proxyset import ProxySet
 
@@ -30,7 +30,7 @@ def toy_dataset(*, num_per_class=40, num_classes=3, shape=(1, 8, 8)):
         class_names=tuple(f"bar {c}" for c in range(num_classes)),
         mean=(0.3,) * channels,
         std=(0.25,) * channels,
-        fingerprint="f" * 64,
+        fingerprint=config_hash(num_per_class, options),
         flip=False,
     )
 
