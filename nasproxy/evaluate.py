@@ -201,7 +201,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row of a set beside random real images in equal number, trained by the same recipe; None without baseline."""
+    """A row of a set beside random real images in equal number; ``baseline`` of None: without.
+
+    They are trained by the same recipe, or by :func:`~nasproxy.baselines.rival_recipe`.
+    """
 
     row: Row
     baseline: Row | None

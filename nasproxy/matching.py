@@ -40,6 +40,11 @@ def matched_weights(net: nn.Module) -> list[Tensor]:
     return [layer.get_parameter("weight") for layer in matched_layers(net)]
 
 
+def class_sizes(labels: Tensor, num_classes: int) -> Tensor:
+    """How many of ``labels`` ``(n,)`` are of each class: int64 ``(C,)``. bincount would wait for a CUDA device."""
+    return labels.new_zeros(num_classes).index_add_(0, labels, torch.ones_like(labels))
+
+
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
     """Σ_i ``shares[i]`` · cross-entropy of image i; shares of 1/n are the mean. ``labels`` ``(n,)`` or ``(n, C)``.
 

@@ -109,9 +109,12 @@ class ProxySet:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Images of each class; those of soft labels, which belong to no class, spread evenly."""
+        """Images of each class; those of soft labels as they were asked for, else spread evenly over the classes."""
         if self.labels.ndim == 2:
             return tuple(torch.bincount(self.labels[0], minlength=self.num_classes).tolist())
+        asked = self.provenance["config"].get("ipc_per_class")
+        if asked is not None:
+            return tuple(asked)
         each, more = divmod(self.num_images, self.num_classes)
         return tuple(each + (label < more) for label in range(self.num_classes))
 

@@ -98,9 +98,11 @@ def _sentence(sets: Sequence[Evaluated], net: NetSpec) -> str:
         gap = difference_interval(_units(first, net), _units(second, net))
         sure = gap.low is not None and gap.low > 0
         text += f" Its lead over {second.proxy.method} is {points_interval(gap)}" + (
-            ", which is more than chance makes of it." if sure else ", which may be chance."
+            ", which is more than chance makes of it" if sure else ", which may be chance"
         )
-    useless = [one.proxy.method for one in order if not _beats_random(one, net) and one.proxy.method != "random"]
+        single = sure and min(first.proxy.num_sets, second.proxy.num_sets) == 1
+        text += f"{' on these very sets; others may differ' if single else ''}."
+    useless = [one.proxy.method for one in order if _beats_random(one, net) is False and one.proxy.method != "random"]
     if useless:
         text += f" Not shown to train better than random real images: {', '.join(useless)}."
     return text
@@ -111,9 +113,12 @@ def _units(one: Evaluated, net: NetSpec) -> list[float]:
     return [] if comparison is None else comparison.row.units
 
 
-def _beats_random(one: Evaluated, net: NetSpec) -> bool:
+def _beats_random(one: Evaluated, net: NetSpec) -> bool | None:
+    """Whether that is shown; None where no random images were trained on."""
     comparison = one.on(net)
-    gap = None if comparison is None else comparison.difference
+    if comparison is None or comparison.baseline is None:
+        return None
+    gap = comparison.difference
     return gap is not None and gap.low is not None and gap.low > 0
 
 
@@ -172,10 +177,11 @@ def _cells(sets: Sequence[Evaluated], nets: Sequence[NetSpec]) -> list[list[dict
 def _picture(proxy: ProxySet) -> str:
     """The first images of the first classes of the first set, as a PNG in base64."""
     labels = proxy.labels[0] if proxy.labels.ndim == 2 else proxy.labels[0].argmax(1)
-    num_classes = min(proxy.num_classes, MAX_CLASSES)
-    shown = torch.cat([(labels == label).nonzero()[:MAX_IMAGES, 0] for label in range(num_classes)])
+    classes = labels.unique()[:MAX_CLASSES]  # soft labels may leave some without an image
+    shown = torch.cat([(labels == label).nonzero()[:MAX_IMAGES, 0] for label in classes])
     pixels = denormalize(proxy.images[0, shown], proxy.mean, proxy.std).numpy()
-    return base64.b64encode(image_grid_png(pixels, labels[shown].numpy(), num_classes)).decode()
+    rows = torch.searchsorted(classes, labels[shown])
+    return base64.b64encode(image_grid_png(pixels, rows.numpy(), len(classes))).decode()
 
 
 def _flops(one: Evaluated, dataset: Dataset) -> float | None:

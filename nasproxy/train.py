@@ -25,7 +25,7 @@ from nasproxy.atomic import write_atomically
 from nasproxy.augment import apply_augmentation, mirrored_first, sample_augmentation
 from nasproxy.chunks import activation_bytes, couples_images, even_parts, room
 from nasproxy.config import Recipe
-from nasproxy.devices import energy_meter
+from nasproxy.devices import energy_meter, float32_as
 from nasproxy.networks import seeded
 from nasproxy.randomness import derive_seed, generator
 
@@ -266,6 +266,7 @@ def fit(
     layout = torch.channels_last if cuda else torch.contiguous_format
     net.to(memory_format=layout).train()
     with (
+        float32_as(precision),  # not in TF32, as torch would on a GPU
         torch.random.fork_rng(devices=cuda),  # dropout draws from the global generator
         _compiled(at_once) if compiled else nullcontext(summed_loss) as loss_of,
     ):
@@ -323,7 +324,7 @@ def evaluate(
     loss = torch.zeros((), dtype=torch.float64, device=device)
     for start in range(0, len(data.images), per_pass):
         images, labels = data.batch(slice(start, start + per_pass), device)
-        with lowered(precision, device):
+        with float32_as(precision), lowered(precision, device):
             logits = net(images).float()
         correct += (logits.argmax(1) == labels).sum()
         loss += functional.cross_entropy(logits, labels, reduction="sum").double()

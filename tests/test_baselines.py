@@ -11,9 +11,10 @@ from nasproxy.baselines import (
     early_stop_task,
     kmeans_subset_task,
     random_subset_task,
+    rival_recipe,
     spending_of,
 )
-from nasproxy.condense import build_proxy
+from nasproxy.condense import build_proxy, recipe_named
 from nasproxy.config import SearchConfig, condense_config
 from nasproxy.errors import NasproxyError
 from nasproxy.scores import SCORES, make_task, proxy_task
@@ -21,6 +22,16 @@ from nasproxy.spaces import inspect_space, load_space
 from nasproxy.train import num_updates
 
 SPACE = "name: tiny\nnetwork: convnet\nparameters:\n  width: [2, 4]\n  depth: [1]\n"
+
+
+def test_a_rival_takes_over_no_learned_steps_and_no_learned_order():
+    dataset = toy_dataset()
+    own = toy_proxy().recipe
+    assert rival_recipe(own, dataset) is own
+    plain = recipe_named("one_cycle", dataset)
+    assert rival_recipe(replace(own, schedule="learned", lrs=(0.1,)), dataset) == plain
+    # Sorted by class and unshuffled, batches of random images would be of one class each.
+    assert rival_recipe(replace(own, schedule="constant", shuffle=False), dataset) == plain
 
 
 def numbers_of(images, dataset):

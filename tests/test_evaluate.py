@@ -6,6 +6,7 @@ from scipy import stats
 from toy import toy_dataset, toy_proxy
 
 from nasproxy import evaluations
+from nasproxy.commands.evaluate import evaluate as evaluate_command
 from nasproxy.commands.evaluate import lines
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import (
@@ -22,6 +23,7 @@ from nasproxy.evaluate import (
 from nasproxy.evaluations import Evaluation
 from nasproxy.ledger import Ledger
 from nasproxy.networks import num_params, seeded
+from nasproxy.proxyset import save_proxy
 from nasproxy.workers import Inline
 
 CPU = torch.device("cpu")
@@ -209,3 +211,15 @@ def test_a_net_that_does_not_fit_is_refused_before_any_training(tmp_path, monkey
     monkeypatch.setattr(evaluations, "train_candidate", None)
     with pytest.raises(NasproxyError, match="too small"):
         run(tmp_path, nets=[TINY, NetSpec("vgg11")])
+
+
+def test_sets_of_different_data_are_not_compared(tmp_path):
+    files = []
+    for size in (40, 41):
+        files.append(tmp_path / f"{size}.safetensors")
+        save_proxy(toy_proxy(toy_dataset(num_per_class=size)), files[-1])
+    options = dict.fromkeys(("recipe", "epochs", "table", "page", "dataset", "data_dir", "workers"))
+    with pytest.raises(NasproxyError, match=r"must come from the same data, but got '.*40\.safetensors' of toy"):
+        evaluate_command(
+            files, nets=[], cross=False, num_nets=1, baseline=False, seed=0, offline=True, device="cpu", **options
+        )

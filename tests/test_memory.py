@@ -77,5 +77,10 @@ def test_every_step_more_is_a_state_more(method, copies):
     assert many - few == 10 * copies * sum(parameter.nbytes for parameter in net.parameters())
 
 
+def test_nets_whose_batch_norms_see_one_value_of_an_image_are_measured(cpu):
+    config = condense_config(method="label_distillation", ipc=1, network="resnet18", norm="batch", width=4)
+    assert memory_needed(toy_dataset(), config, CPU) > 0
+
+
 def test_methods_that_do_not_go_back_through_training_say_so():
     assert memory_needed(toy_dataset(), condense_config(method="random"), CPU) == 0

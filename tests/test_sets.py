@@ -82,6 +82,14 @@ def test_a_lead_that_may_be_chance_and_sets_no_better_than_random_are_said():
     assert "Not shown to train better than random real images: dsa, kmeans." in finding.sentence
 
 
+def test_without_random_images_nothing_is_said_of_them_and_one_set_each_is_said():
+    sets = [evaluated("kmeans", (0.7, 0.71)), evaluated("dsa", (0.4, 0.41))]
+    bare = [replace(one, comparisons=(replace(one.comparisons[0], baseline=None),)) for one in sets]
+    (finding,) = findings(bare)
+    assert "Not shown" not in finding.sentence
+    assert finding.sentence.endswith("more than chance makes of it on these very sets; others may differ.")
+
+
 def test_sizes_are_judged_apart_and_only_on_shared_nets():
     sets = [
         evaluated("dsa", (0.5, 0.6), ipc=1),
@@ -170,6 +178,12 @@ def test_soft_labels_are_shown_by_their_likeliest_class_and_said(method, said):
     soft = torch.softmax(torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0)), dim=2)
     one = Evaluated("soft", proxy_of(method, labels=soft), (comparison([(0.5, 0.6)]),))
     assert f"{said} labels; shown by their likeliest class." in render_sets([one], toy_dataset())
+
+
+def test_soft_labels_may_leave_the_first_classes_without_an_image():
+    soft = torch.tensor([[0.1, 0.1, 0.8]]).expand(1, 6, 3)
+    one = Evaluated("soft", proxy_of("soft_label", labels=soft), (comparison([(0.5, 0.6)]),))
+    assert "data:image/png" in render_sets([one], toy_dataset())
 
 
 def test_a_page_of_nothing_is_refused():

@@ -12,6 +12,7 @@ from nasproxy.condense.unroll import (
     pull_back,
     run_steps,
     sgd_step,
+    step_gradient,
     stride_for,
     stride_within,
 )
@@ -94,6 +95,23 @@ def test_pulled_back_equals_autograd(kind, stride):
     torch.testing.assert_close(tuple(adjoint), of_start, **CLOSE)
     assert raw.grad is None
     assert images.grad is None
+
+
+def test_a_training_that_is_only_run_builds_no_graph_of_its_gradients():
+    model, images, labels, raw, _ = tiny()
+    graphs = []
+
+    def step(t, state):
+        gradients = step_gradient(functional.cross_entropy(model(state, images), labels), state)
+        graphs.append(any(gradient.requires_grad for gradient in gradients))
+        return tuple(own - functional.softplus(raw[t]) * part for own, part in zip(state, gradients, strict=True))
+
+    trajectory = run_steps(step, model.parameters(), 3)
+    assert graphs == [False] * 3
+    pull_back(step, trajectory, trajectory.last, [images, raw])
+    assert graphs == [False] * 3 + [True] * 3
+    step(0, tuple(part.requires_grad_() for part in model.parameters()))
+    assert graphs[-1] is True
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

@@ -15,6 +15,7 @@ from nasproxy.config import Recipe
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluate import CROSS, Comparison, NetSpec, evaluate_proxy, own_net, parse_net
 from nasproxy.ledger import Ledger
+from nasproxy.networks import seeded
 from nasproxy.progress import progress_bar
 from nasproxy.proxyset import load_proxy
 from nasproxy.runs import LEDGER_FILE
@@ -58,6 +59,12 @@ def evaluate(
         raise NasproxyError(f"`nets >= 1` and `epochs >= 1` must hold, but got nets={num_nets}, epochs={epochs}.")
     asked = [parse_net(text) for text in nets]
     loaded = [(path, load_proxy(path)) for path in proxies]
+    if len({proxy.provenance["dataset"]["fingerprint"] for _, proxy in loaded}) > 1:
+        of_each = ", ".join(f"'{path}' of {proxy.provenance['dataset']['name']}" for path, proxy in loaded)
+        raise NasproxyError(
+            f"Sets that are compared must come from the same data, but got {of_each}: evaluate those of each data set "
+            "by a command of their own."
+        )
     own_nets = [own_net(proxy) for _, proxy in loaded]
     common = next(filter(None, own_nets), NetSpec("convnet"))
     choice = device_named(device)
@@ -126,7 +133,7 @@ def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_c
     fitting = []
     for spec in specs:
         try:
-            spec.build(input_shape, num_classes)
+            seeded(partial(spec.build, input_shape, num_classes), 0)
         except NasproxyError as error:
             say("left out", f"{spec}: {error}")
         else:

@@ -22,7 +22,7 @@ from nasproxy.chunks import even_parts
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.gradient_matching import initial_images, initial_labels
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import build_net, freeze_on_real
+from nasproxy.condense.nets import build_net, freeze_on_real, judging_part
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import (
     FunctionalNet,
@@ -38,7 +38,6 @@ from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.errors import NasproxyError
 from nasproxy.randomness import generator
-from nasproxy.train import images_per_pass
 
 BETAS = (0.5, 0.999)
 # The reference implementation halves Adam's learning rate every 40 of its 400 epochs.
@@ -153,7 +152,7 @@ def distill(
         leaves["labels"] = labels = soft.log().to(device).requires_grad_()
     optimizer = torch.optim.Adam(leaves.values(), lr=config.image_lr, betas=BETAS)
     places = real.valid(config.batch_real)
-    size = images_per_pass(build_net(config, dataset, 0, device), dataset.input_shape, device)
+    size = judging_part(build_net(config, dataset, 0, device), dataset.input_shape, device)
 
     def step(outer: int) -> Tensor:
         for group in optimizer.param_groups:

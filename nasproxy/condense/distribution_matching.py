@@ -19,6 +19,7 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.formation import decode
+from nasproxy.matching import class_sizes
 from nasproxy.randomness import generator
 from nasproxy.train import images_per_pass
 
@@ -38,7 +39,7 @@ def embed(net: nn.Module, images: Tensor) -> Tensor:
 def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """The mean embedding of each class: ``(C, d)`` from ``(n, d)`` and ``labels`` ``(n,)``."""
     sums = embeddings.new_zeros((num_classes, embeddings.shape[1])).index_add(0, labels, embeddings)
-    return sums / torch.bincount(labels, minlength=num_classes)[:, None]
+    return sums / class_sizes(labels, num_classes).to(sums.dtype)[:, None]
 
 
 def distribution_distance(real: Tensor, synthetic: Tensor) -> Tensor:

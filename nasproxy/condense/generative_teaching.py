@@ -24,14 +24,22 @@ from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.dataset_distillation import batch_order, in_parts, in_this_order
 from nasproxy.condense.gradient_matching import initial_labels
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import build_net, freeze_on_real
+from nasproxy.condense.nets import build_net, freeze_on_real, judging_part
 from nasproxy.condense.real_batches import RealBatches
-from nasproxy.condense.unroll import FunctionalNet, State, Step, loss_gradient, pull_back, run_steps, stride_for
+from nasproxy.condense.unroll import (
+    FunctionalNet,
+    State,
+    Step,
+    loss_gradient,
+    pull_back,
+    run_steps,
+    step_gradient,
+    stride_for,
+)
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.networks import seeded
 from nasproxy.randomness import derive_seed, generator
-from nasproxy.train import images_per_pass
 
 # Of the reference implementation's architecture search on CIFAR-10.
 NOISE_SIZE, HIDDEN, CHANNELS = 128, 1024, (128, 64)
@@ -135,7 +143,7 @@ def momentum_training(
         half = len(state) // 2
         parameters, velocities = state[:half], state[half:]
         loss = functional.cross_entropy(model(parameters, images[batch]), labels[batch])
-        gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+        gradients = step_gradient(loss, parameters)
         momentum, lr = momentum_logit.sigmoid(), log_lr.exp()
         velocities = tuple(momentum * v + gradient for v, gradient in zip(velocities, gradients, strict=True))
         return (*(own - lr * v for own, v in zip(parameters, velocities, strict=True)), *velocities)
@@ -229,7 +237,7 @@ def generative_teaching(
     leaves = own | dict(maker.named_parameters())
     optimizer = torch.optim.Adam(leaves.values(), lr=config.image_lr, betas=BETAS, eps=EPSILON)
     places = real.valid(config.batch_real)
-    at_once = images_per_pass(build_net(config, dataset, 0, device), dataset.input_shape, device)
+    at_once = judging_part(build_net(config, dataset, 0, device), dataset.input_shape, device)
     one_hot = functional.one_hot(labels, num_classes).to(inputs.dtype)
 
     def made(batch: int) -> Tensor:

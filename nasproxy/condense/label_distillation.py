@@ -24,14 +24,13 @@ from torch.nn import functional
 from nasproxy.condense.contract import Condensed, Progress, Snapshot
 from nasproxy.condense.distribution_matching import embed
 from nasproxy.condense.loop import learn
-from nasproxy.condense.nets import build_net, freeze_on_real
+from nasproxy.condense.nets import build_net, freeze_on_real, judging_part
 from nasproxy.condense.random_images import draw_per_class
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import FunctionalNet, State, pull_back, run_steps, sgd_step
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.randomness import generator
-from nasproxy.train import images_per_pass
 
 NET_LR, SCALE_LR = 1e-3, 1e-2  # of Adam
 PENALTY = 1.0  # λ of the ridge; of 0.01, 0.1, 1 and 10 the best in [FDD]
@@ -57,7 +56,8 @@ def ridge_solution(features: Tensor, labels: Tensor, penalty: float = PENALTY) -
     small.
     """
     gram = features @ features.T + penalty * torch.eye(len(features), dtype=features.dtype, device=features.device)
-    return features.T @ torch.linalg.solve(gram, labels)
+    # Without a look at the error flag, which would wait for a CUDA device; what is not finite is found later.
+    return features.T @ torch.linalg.solve_ex(gram, labels)[0]
 
 
 def patience_of(num_images: int, num_classes: int) -> int:
@@ -240,7 +240,7 @@ def label_distillation(
         num_features = embed(build(0), images[:2]).shape[1]
     head = torch.zeros(num_features + 1, num_classes, device=device)
     companion = Companion(build, patience_of(n, num_classes), head)
-    size = images_per_pass(companion.net, dataset.input_shape, device)
+    size = judging_part(companion.net, dataset.input_shape, device)
 
     def drawn_for(outer: int) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
         """The batches of labelled images, and the real batch in parts; statistics of batch norm are set meanwhile."""

@@ -18,7 +18,7 @@ from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoi
 from nasproxy.condense.contract import Progress, Snapshot
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
-from nasproxy.devices import cpu_threads
+from nasproxy.devices import cpu_threads, float32_as
 from nasproxy.errors import NasproxyError
 
 CHECKPOINT_SECONDS = 120.0
@@ -72,11 +72,11 @@ def learn(
             }
             if moments:
                 optimizer.state[leaf] = {
-                    word: tensor.to(device) if tensor.ndim else tensor for word, tensor in moments.items()
+                    word: tensor if word == "step" else tensor.to(device) for word, tensor in moments.items()
                 }
     last_checkpoint = last_progress = time.perf_counter()
     snapshot_every = max(1, config.outer_steps // NUM_SNAPSHOTS)
-    with cpu_threads(config.threads):
+    with float32_as("float32"), cpu_threads(config.threads):
         for outer in range(position.outer, config.outer_steps):
             optimizer.zero_grad(set_to_none=True)
             value = step(outer)

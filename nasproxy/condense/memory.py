@@ -12,14 +12,13 @@ import torch
 from nasproxy.chunks import activation_bytes
 from nasproxy.condense.dataset_distillation import num_batches
 from nasproxy.condense.generative_teaching import INTERVAL, Generator, curriculum
-from nasproxy.condense.nets import build_net
+from nasproxy.condense.nets import batch_norms, build_net, judging_part
 from nasproxy.condense.soft_label import num_soft_batches
 from nasproxy.condense.trajectory_matching import EXPERT_BATCH
 from nasproxy.condense.unroll import stride_for
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.networks import seeded
-from nasproxy.train import images_per_pass
 
 FLOAT_BYTES = 4
 LEARNED_COPIES = 4  # of what is learned: itself, its gradient, and Adam's two moments
@@ -31,6 +30,7 @@ class Unrolled:
 
     ``others``: as many times the weights are kept beside, for gradients or the end of a second training. ``learned``:
     numbers that are learned, besides the set. ``real``: images of a real batch; None: ``batch_real`` of each class.
+    ``split``: real images go through the net in parts.
     """
 
     steps: int
@@ -40,6 +40,7 @@ class Unrolled:
     learned: int = 0
     strided: bool = True
     real: int | None = None
+    split: bool = True
 
 
 def _total(dataset: Dataset, config: CondenseConfig) -> int:
@@ -65,9 +66,8 @@ def _teaching(dataset: Dataset, config: CondenseConfig) -> Unrolled:
 
 
 def _parameters(dataset: Dataset, config: CondenseConfig) -> Unrolled:
-    """The steps on real images are made as those on the set are."""
-    images = max(_total(dataset, config) * config.formation**2, dataset.num_classes * config.batch_real)
-    return Unrolled(config.unroll_steps, images, others=2, strided=False)
+    images = _total(dataset, config) * config.formation**2
+    return Unrolled(config.unroll_steps, images, others=2, strided=False, split=False)
 
 
 def _labels(dataset: Dataset, config: CondenseConfig) -> Unrolled:
@@ -105,6 +105,9 @@ def memory_needed(dataset: Dataset, config: CondenseConfig, device: torch.device
     config = config.for_data(dataset.input_shape, flip=dataset.flip)
     plan = UNROLLED[config.method](dataset, config)
     net = build_net(config, dataset, 0, device)
+    at_once = judging_part(net, dataset.input_shape, device)
+    for layer in batch_norms(net):  # one image is measured, too few for statistics
+        layer.eval()
     weights = [parameter for parameter in net.parameters() if parameter.requires_grad]
     state = tuple(weights) * plan.copies
     own, shape = sum(part.nbytes for part in weights), dataset.input_shape
@@ -113,6 +116,6 @@ def memory_needed(dataset: Dataset, config: CondenseConfig, device: torch.device
     # A step's graph: what it keeps of every image, the gradient, and both once more while they are differentiated.
     step = 2 * (plan.images * activation_bytes(net, shape, second_order=True) + plan.copies * own)
     num_real = plan.real or dataset.num_classes * config.batch_real
-    real = min(images_per_pass(net, shape, device) or num_real, num_real) * activation_bytes(net, shape)
+    real = (min(at_once or num_real, num_real) if plan.split else num_real) * activation_bytes(net, shape)
     learned = LEARNED_COPIES * FLOAT_BYTES * (plan.learned + _total(dataset, config) * math.prod(shape))
     return kept * plan.copies * own + plan.others * own + max(step, real) + learned

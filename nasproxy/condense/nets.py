@@ -6,6 +6,7 @@ via Efficient Synthetic-Data Parameterization", ICML 2022.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nasproxy.augment import apply_augmentation, sample_augmentation
-from nasproxy.chunks import even_parts
+from nasproxy.chunks import activation_bytes, even_parts, room
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, depth_for_image
 from nasproxy.datasets import Dataset
@@ -24,6 +25,7 @@ from nasproxy.matching import Loss, net_loss
 from nasproxy.networks import NETWORKS, family_options, seeded
 from nasproxy.randomness import derive_seed
 from nasproxy.spaces import SearchSpace, load_space
+from nasproxy.train import images_per_pass
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -52,6 +54,16 @@ def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torc
         if isinstance(layer, DROPOUTS):
             layer.p = 0.0  # real and synthetic images must meet the same net
     return net.train()
+
+
+def judging_part(net: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> int | None:
+    """Real images that go through ``net`` at once, its batch norms frozen: what a CUDA device has room for.
+
+    On a CPU as many as train fastest; None: all.
+    """
+    if device.type != "cuda":
+        return images_per_pass(net, input_shape, device)
+    return max(1, room(device) // activation_bytes(copy.deepcopy(net).eval(), input_shape))
 
 
 def _drawn_net(

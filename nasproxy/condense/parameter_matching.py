@@ -25,7 +25,7 @@ from nasproxy.condense.unroll import FunctionalNet, State, pull_back, run_steps,
 from nasproxy.config import CondenseConfig
 from nasproxy.datasets import Dataset
 from nasproxy.formation import decode
-from nasproxy.matching import weighted_cross_entropy
+from nasproxy.matching import class_sizes, weighted_cross_entropy
 from nasproxy.randomness import generator
 
 
@@ -42,7 +42,7 @@ def parameter_distance(ours: State, theirs: State, start: State) -> Tensor:
 
 def balanced(labels: Tensor, num_classes: int) -> Tensor:
     """``(n,)`` shares by which every class of ``labels`` ``(n,)`` counts alike, however many images it has."""
-    return 1 / (num_classes * torch.bincount(labels, minlength=num_classes)[labels])
+    return 1 / (num_classes * class_sizes(labels, num_classes)[labels])
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from nasproxy.condense.random_images import enough_images
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, config_hash
 from nasproxy.datasets import Dataset
+from nasproxy.devices import float32_as
 from nasproxy.randomness import derive_seed, generator
 from nasproxy.train import Curve, TrainingImages, fit, images_per_pass, num_updates
 
@@ -249,7 +250,8 @@ def selected(
     enough_images(dataset.train, config.counts(dataset.num_classes))
     start = time.perf_counter()
     choosing = _Choosing(dataset, config, RealBatches(dataset, device), progress)
-    index = choose(choosing)
+    with float32_as("float32"):
+        index = choose(choosing)
     return index, time.perf_counter() - start + choosing.saved
 
 

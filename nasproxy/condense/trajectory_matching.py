@@ -34,7 +34,7 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.unroll import FunctionalNet, State, pull_back, run_steps, sgd_step, stride_for
 from nasproxy.config import CondenseConfig, Recipe, config_hash
 from nasproxy.datasets import Dataset
-from nasproxy.devices import cpu_threads
+from nasproxy.devices import cpu_threads, float32_as
 from nasproxy.errors import NasproxyError
 from nasproxy.formation import decode
 from nasproxy.randomness import derive_seed, generator
@@ -337,7 +337,7 @@ def trajectory_matching(
     missing = [number for number in range(config.num_experts) if not experts.has(number)]
     started = time.perf_counter()
     reported = 0
-    with cpu_threads(config.threads):
+    with float32_as("float32"), cpu_threads(config.threads):
         for ready, number in enumerate(missing, start=config.num_experts - len(missing)):
 
             def report(done: int, updates: int, ready: int = ready) -> None:

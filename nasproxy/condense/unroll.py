@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,9 @@ from nasproxy.chunks import room
 
 # Of states kept on a CPU. They are read once each, so that the cache, which bounds activations there, does not matter.
 CPU_STATE_BYTES = 2**30
+
+# Whether what steps do now is differentiated: a training that is only run needs no graph of its gradients.
+_DIFFERENTIATED: ContextVar[bool] = ContextVar("differentiated", default=True)
 
 State = tuple[Tensor, ...]
 Step = Callable[[int, State], State]  # the number of the step, and what it starts from
@@ -44,11 +48,16 @@ def run_steps(step: Step, start: State, num_steps: int, *, stride: int = 1) -> T
     """``num_steps`` of ``step`` from ``start``. What ``step`` needs of its leaves it computes anew each time."""
     state = tuple(part.detach() for part in start)
     kept = []
-    for t in range(num_steps):
-        if t % stride == 0:
-            kept.append(state)
-        with torch.enable_grad():  # a step differentiates a loss itself
-            state = tuple(part.detach() for part in step(t, tuple(part.requires_grad_() for part in _copies(state))))
+    outside = _DIFFERENTIATED.set(False)
+    try:
+        for t in range(num_steps):
+            if t % stride == 0:
+                kept.append(state)
+            inputs = tuple(part.requires_grad_() for part in _copies(state))
+            with torch.enable_grad():  # a step differentiates a loss itself
+                state = tuple(part.detach() for part in step(t, inputs))
+    finally:
+        _DIFFERENTIATED.reset(outside)
     return Trajectory(tuple(kept), state, stride, num_steps)
 
 
@@ -126,9 +135,16 @@ class FunctionalNet:
         return logits
 
 
+def step_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> State:
+    """``∇_θ loss`` within a step, differentiable in everything that ``loss`` depends on, but in :func:`run_steps`."""
+    return torch.autograd.grad(
+        loss, parameters, create_graph=_DIFFERENTIATED.get(), allow_unused=True, materialize_grads=True
+    )
+
+
 def sgd_step(loss: Tensor, parameters: Sequence[Tensor], lr: Tensor | float) -> State:
-    """``θ − lr · ∇_θ loss``, differentiable in everything that ``loss`` and ``lr`` depend on."""
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+    """``θ − lr · ∇_θ loss``, differentiable as :func:`step_gradient` is, and in ``lr``."""
+    gradients = step_gradient(loss, parameters)
     return tuple(own - lr * gradient for own, gradient in zip(parameters, gradients, strict=True))
 
 
