@@ -159,7 +159,7 @@ SHORT = {
     "gradient_matching": {"outer_steps": 60, "init": "real"},
     "dsa": {"outer_steps": 60},
     "distribution_matching": {"outer_steps": 150},
-    "parameter_matching": {"outer_steps": 80, "lr_net": 0.1, "lr_img": 10.0, "init": "real"},
+    "parameter_matching": {"outer_steps": 50, "init": "real"},
     "dataset_distillation": {"outer_steps": 250, "lr_net": 0.1, "lr_img": 0.05},
     "soft_label": {"outer_steps": 250, "lr_net": 0.1, "lr_img": 0.05},
     "generative_teaching": {"outer_steps": 40, "unroll_steps": 16},
