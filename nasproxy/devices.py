@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import threading
@@ -10,11 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from nasproxy.errors import NasproxyError
 from nasproxy.peers import local_number
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,12 @@ def float32_as(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def compiled_program(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """``function`` compiled by torch, a program for each shape of its tensors."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns of CUDA, unasked
+    return torch.compile(function, dynamic=False)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import io
-import logging
 import math
 import shutil
 import time
@@ -25,7 +24,7 @@ from nasproxy.atomic import write_atomically
 from nasproxy.augment import apply_augmentation, mirrored_first, sample_augmentation
 from nasproxy.chunks import activation_bytes, couples_images, even_parts, room
 from nasproxy.config import Recipe
-from nasproxy.devices import energy_meter, float32_as
+from nasproxy.devices import compiled_program, energy_meter, float32_as
 from nasproxy.networks import seeded
 from nasproxy.randomness import derive_seed, generator
 
@@ -203,9 +202,8 @@ def _compiled(size: int) -> Iterator[Loss]:
     """
     from torch import _dynamo
 
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA, which is not used
     _dynamo.reset()  # what was compiled for other nets counts towards a limit
-    program = torch.compile(summed_loss, dynamic=False)
+    program = compiled_program(summed_loss)
 
     def loss(net: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, precision: str) -> Tensor:
         chosen = program if len(images) == size else summed_loss

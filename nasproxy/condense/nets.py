@@ -20,6 +20,7 @@ from nasproxy.chunks import activation_bytes, even_parts, room
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, depth_for_image
 from nasproxy.datasets import Dataset
+from nasproxy.devices import compiled_program
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.matching import Loss, net_loss
 from nasproxy.networks import NETWORKS, family_options, seeded
@@ -176,4 +177,4 @@ def first_order(config: CondenseConfig, device: torch.device) -> AbstractContext
 @cache
 def compiled_loss() -> Loss:
     """:func:`~nasproxy.matching.net_loss` compiled, one program per architecture and batch size."""
-    return torch.compile(net_loss, dynamic=False)
+    return compiled_program(net_loss)
