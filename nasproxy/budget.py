@@ -129,6 +129,7 @@ def omissions(config: CondenseConfig) -> str:
         "num_experts": "nets trained on the real data",
         "start_epochs": "epochs after which they are followed",
         "unroll_steps": "steps towards them",
+        "lr_img": "as the images' learning rate",
     }
     ours, theirs = config.as_json(), published.as_json()
     names = {name: words for name, words in names.items() if name in READS[config.method]}

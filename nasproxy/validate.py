@@ -104,7 +104,10 @@ def validate(
         check_fit(other, dataset)
         recipe = replace(other.recipe, epochs=task.recipe.epochs)
         name = f"{other.method}-{other.content_id[:8]}"
-        measured_by[name] = proxy_task(other, dataset, recipe, precision=task.precision, score=name)
+        rival = proxy_task(other, dataset, recipe, precision=task.precision, score=name)
+        if rival.label in [known.label for known in measured_by.values()]:  # of the same method and size
+            rival = replace(rival, label=f"{rival.label[:-1]}, {other.content_id[:8]})")
+        measured_by[name] = rival
     full = full_task(dataset, config) if truth is None else None
     test = full_task(dataset, config, split="test") if truth is None else None
     # Rivals can cost as much as a proxy set to make; the search's best alone are not held against them.

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,8 +170,6 @@ def test_without_candidates_everything_is_undefined_in_words(parts, tmp_path, cp
 
 
 def test_too_few_real_images_for_the_baseline_is_said(parts, tmp_path, cpu):
-    from dataclasses import replace
-
     space, dataset, proxy, task, inspection = parts
     many = replace(
         proxy,
@@ -297,17 +296,22 @@ def test_other_sets_stand_beside_and_random_images_are_drawn_for_every_seed(part
     assert report.costs[0].flops == 0  # random images
 
 
-def test_a_set_of_other_data_is_refused_beside(parts, tmp_path, cpu):
-    from dataclasses import replace
+def test_sets_of_one_method_and_size_have_labels_of_their_own(parts, tmp_path, cpu):
+    proxy = parts[2]
+    others = [replace(proxy, images=proxy.images * factor) for factor in (0.9, 0.8)]
+    report = run(parts, tmp_path / "run", cpu, epochs=1, beside=others, sample=2)
+    labels = [score.label for score in report.scores][:3]
+    assert labels[0].endswith("per class)")
+    assert [label.removesuffix(")")[-8:] for label in labels[1:]] == [other.content_id[:8] for other in others]
 
+
+def test_a_set_of_other_data_is_refused_beside(parts, tmp_path, cpu):
     other = toy_proxy(replace(parts[1], fingerprint="e" * 64))
     with pytest.raises(NasproxyError, match="must come from the data"):
         run(parts, tmp_path / "run", cpu, beside=[other])
 
 
 def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts, tmp_path, cpu):
-    from dataclasses import replace
-
     from nasproxy.condense import build_proxy
     from nasproxy.config import condense_config
 
@@ -337,8 +341,6 @@ def test_the_nearest_real_image_is_found(parts):
     real = dataset.normalize(dataset.train.images[found])
     assert torch.allclose(real, proxy.images[0])  # it holds real images
     noisy = proxy.images[0] + 0.05 * torch.randn(proxy.images[0].shape, generator=torch.Generator().manual_seed(0))
-    from dataclasses import replace
-
     moved = replace(proxy, images=noisy[None])
     for place, image in enumerate(noisy):
         own = (dataset.train.labels == proxy.labels[0, place]).nonzero()[:, 0]
