@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasproxy.errors import NasproxyError
+
 # In the denominator of the cosine, as in the reference implementation: a dead output node counts as distance 1.
 EPSILON = 1e-6
 
@@ -70,12 +72,18 @@ def _weight_gradient(layer: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return (outputs.flatten(0, -2).T @ inputs.flatten(0, -2)).to(layer.weight.dtype)
     if layer.padding_mode != "zeros":
-        raise NotImplementedError(f"padding_mode={layer.padding_mode!r}")
+        raise NasproxyError(
+            f"Gradients are matched for convolutions padded with zeros, but got padding_mode='{layer.padding_mode}': "
+            "match with another network, or pad in a layer before the convolution."
+        )
     padding = layer.padding
     if isinstance(padding, str):  # "same" pads `total` left-first, torch's own names for it
         total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
         if padding == "same" and any(value % 2 for value in total):
-            raise NotImplementedError(f"padding='same' with kernel {layer.kernel_size}")
+            raise NasproxyError(
+                "Gradients are matched for convolutions padded alike on both sides, but got padding='same' with kernel "
+                f"{layer.kernel_size} and dilation {layer.dilation}: use an odd kernel, or padding in numbers."
+            )
         padding = [value // 2 if padding == "same" else 0 for value in total]
     _, gradient, _ = torch.ops.aten.convolution_backward(
         outputs,

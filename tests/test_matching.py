@@ -5,6 +5,7 @@ from torch import nn
 
 from nasproxy.chunks import class_chunks
 from nasproxy.config import DISTANCE_NAMES
+from nasproxy.errors import NasproxyError
 from nasproxy.matching import DISTANCES, class_gradients, match_classes, matched_weights, mean_shares
 from nasproxy.networks import convnet, mlp, seeded
 
@@ -185,7 +186,15 @@ def test_circular_padding_is_refused_not_miscounted():
         0,
     ).double()
     images, labels = random_images(UNEVEN, 1)
-    with pytest.raises(NotImplementedError, match="circular"):
+    with pytest.raises(NasproxyError, match="padded with zeros, but got padding_mode='circular'"):
+        gradients_of(net, images, labels, UNEVEN)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch says that it copies
+def test_padding_that_differs_by_side_is_refused():
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(2, 2, 2, padding="same"), nn.Flatten(), nn.Linear(32, 3)), 0).double()
+    images, labels = random_images(UNEVEN, 1)
+    with pytest.raises(NasproxyError, match=r"but got padding='same' with kernel \(2, 2\)"):
         gradients_of(net, images, labels, UNEVEN)
 
 
