@@ -105,9 +105,12 @@ def test_equal_settings_share_one_net_and_each_counts_its_training(monkeypatch):
     for number, changes in enumerate(({"seed": 1}, {"width": 5}, {"pool_epochs": 1}), start=2):
         numbers_of("k_center", dataset, **changes)
         assert len(trained) == number
-    for seed in range(10, 10 + module.KEPT_NETS):
+    sizes = [numbers_of("forgetting", dataset, ipc=ipc).tolist() for ipc in (3, 1)]
+    assert len(trained) == number + 1  # its counts do for every size
+    assert sizes[1] == sizes[0][::3]
+    for seed in range(10, 10 + module.NUM_KEPT):
         numbers_of("k_center", dataset, seed=seed)
-    assert len(module._kept) == module.KEPT_NETS
+    assert len(module._kept) == module.NUM_KEPT
 
 
 @pytest.mark.parametrize("method", ["herding", "k_center", "kmeans"])
@@ -150,6 +153,7 @@ def test_forgotten_images_are_counted_from_epoch_to_epoch(monkeypatch):
             logits[i, label if right else (label + 1) % 3] = 1
         return logits
 
+    monkeypatch.setattr(module, "_kept", {})
     monkeypatch.setattr(module, "predictions", answer)
     index = numbers_of("forgetting", dataset, pool_epochs=3)
     for label in range(3):

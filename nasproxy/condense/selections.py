@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +35,13 @@ from nasproxy.randomness import derive_seed, generator
 from nasproxy.train import Curve, TrainingImages, fit, images_per_pass, num_updates
 
 PREDICTION_BATCH = 512
-KEPT_NETS = 8
+NUM_KEPT = 8
 
-# Nets that choose, newest last, each with the seconds that its training took: k-means, herding, k-centre and entropy
-# of all sizes ask the same net. Another process trains its own.
-_kept: dict[str, tuple[nn.Module, float]] = {}
+T = TypeVar("T")
+
+# What nets that choose were trained for, newest last, each with the seconds that it took: k-means, herding, k-centre
+# and entropy of all sizes ask the same net, forgetting of all sizes the same counts. Another process trains its own.
+_kept: dict[str, tuple[Any, float]] = {}
 
 
 @dataclass
@@ -65,19 +68,24 @@ class _Choosing:
         if self.progress is not None:
             self.progress(done, sum(self._steps), note)
 
-    def kept_net(self) -> nn.Module:
-        """:meth:`brief_net`, or the one that an equal setting trained before."""
+    def kept(self, what: str, make: Callable[[], T]) -> T:
+        """What ``make`` gives, or what it gave when ``what`` was asked for with equal settings before."""
         config, device = self.config, str(self.real.device)
         settings = (config.network, config.width, config.depth, config.norm, config.pool_epochs, config.seed)
-        key = config_hash(self.dataset.fingerprint, device, settings)
+        key = config_hash(what, self.dataset.fingerprint, device, settings)
         if key not in _kept:
             start = time.perf_counter()
-            _kept[key] = self.brief_net(), time.perf_counter() - start
-            if len(_kept) > KEPT_NETS:
+            _kept[key] = make(), time.perf_counter() - start
+            if len(_kept) > NUM_KEPT:
                 del _kept[next(iter(_kept))]
         else:
             self.saved += _kept[key][1]
-        return _kept[key][0]
+        own: T = _kept[key][0]
+        return own
+
+    def kept_net(self) -> nn.Module:
+        """:meth:`brief_net`, or the one that an equal setting trained before."""
+        return self.kept("net", self.brief_net)
 
     def brief_net(self, curve: Curve | None = None) -> nn.Module:
         """The net of the settings after ``pool_epochs`` epochs on the training images, in evaluation mode."""
@@ -186,7 +194,18 @@ def spread_out(points: Tensor, count: int) -> Tensor:
 
 
 def forgetting_indices(choosing: _Choosing) -> Tensor:
-    """Real images that a net most often forgets while it trains on all of them.
+    """Real images that a net most often forgets while it trains on all of them."""
+    config = choosing.config
+    forgotten = choosing.kept("forgetting", lambda: forgetting_counts(choosing))
+    return choosing.class_by_class(
+        lambda numbers, count, label: _most(
+            forgotten[numbers.cpu()], count, generator(config.seed, "ties of forgetting", label)
+        )
+    )
+
+
+def forgetting_counts(choosing: _Choosing) -> Tensor:
+    """How often each training image is forgotten while a net trains on all of them: int64 ``(n,)``.
 
     Forgotten: right after one epoch, and wrong after the next; never right counts as forgotten most. Differs from
     [forgetting], where an image is judged when it is in a batch.
@@ -207,11 +226,7 @@ def forgetting_indices(choosing: _Choosing) -> Tensor:
 
     judge(choosing.brief_net(Curve(judge, frozenset(range(1, config.pool_epochs)))))  # the last epoch, too
     forgotten[~ever] = config.pool_epochs + 1
-    return choosing.class_by_class(
-        lambda numbers, count, label: _most(
-            forgotten[numbers.cpu()], count, generator(config.seed, "ties of forgetting", label)
-        )
-    )
+    return forgotten
 
 
 def entropy_indices(choosing: _Choosing) -> Tensor:
