@@ -60,14 +60,17 @@ class Spending:
 def spending_of(
     proxy: ProxySet, dataset: Dataset, task: TrainingTask, inspection: SpaceInspection, config: SearchConfig
 ) -> Spending | None:
-    """What the search spends, by its settings; None where the proxy's settings cannot be read any more."""
+    """What the search spends, by its settings; None where the proxy's settings cannot be read any more.
+
+    Of several proxy sets those are counted that its seeds train on.
+    """
     known = {name: value for name, value in proxy.provenance["config"].items() if name != "match_space_hash"}
     if known.get("match_space") is not None:
         known["match_space"] = proxy.record.get("match_space")
     if known.get("layer_weights") is not None:
         known["layer_weights"] = tuple(known["layer_weights"])
     try:
-        making = condensing_flops(dataset, CondenseConfig.from_json(known))
+        making = task.num_sets(config.seeds) * condensing_flops(dataset, CondenseConfig.from_json(known))
     except (NasproxyError, TypeError):
         return None
     sizes = [inspection.counts(candidate).flops for candidate in inspection.valid]

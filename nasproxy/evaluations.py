@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -51,6 +51,9 @@ class TrainingTask:
     Its images lie in main memory; whoever trains moves them. With ``precision`` "bfloat16" the net's products are taken
     in it, weights and updates stay float32. ``watched`` trainings are also measured on the way. ``made_in``: seconds
     that making its images took, once.
+
+    ``sets`` are several sets of images, each with its recipe, the first of them ``train`` and ``recipe``: seed k trains
+    on the k-th, from the first again, and each took ``made_in``. Empty: every seed trains on ``train``.
     """
 
     score: str
@@ -63,6 +66,18 @@ class TrainingTask:
     precision: str = "float32"
     watched: bool = False
     made_in: float = 0.0
+    sets: tuple[tuple[TrainingImages, Recipe], ...] = ()
+
+    def of_seed(self, seed: int) -> TrainingTask:
+        """What is trained with ``seed``: on one set."""
+        if not self.sets:
+            return self
+        train, recipe = self.sets[seed % len(self.sets)]
+        return replace(self, train=train, recipe=recipe, sets=())
+
+    def num_sets(self, num_seeds: int) -> int:
+        """How many sets of images so many seeds train on."""
+        return min(num_seeds, max(1, len(self.sets)))
 
     @property
     def alone(self) -> bool:
@@ -118,6 +133,10 @@ class MeasuringTask:
     setting: str
     alone: bool = False
     held_out: TrainingImages = NO_IMAGES
+
+    def of_seed(self, seed: int) -> MeasuringTask:
+        """What is measured with ``seed``."""
+        return self
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from nasproxy.datasets import Dataset
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import MeanScore, Task, TrainingTask, task_setting
 from nasproxy.proxyset import ProxySet
-from nasproxy.scores import SCORES, make_task, proxy_task, score_names
+from nasproxy.scores import SCORES, images_of, make_task, proxy_task, score_names
 from nasproxy.train import TrainingImages
 
 # Of a sum of scores. The first candidates of a validation's sample, so that their trainings are used twice.
@@ -190,16 +190,22 @@ def smaller_proxy_task(
             f"A rung must have fewer images per class than the proxy's {max(proxy.counts)}, but got ipc={ipc}."
         )
     whole = proxy_task(proxy, dataset, recipe, precision=precision)
-    images, labels = whole.train.images, whole.train.labels
-    classes = labels if labels.ndim == 1 else labels.argmax(1)
-    first = sorted(
-        index for label in range(proxy.num_classes) for index in (classes == label).nonzero().flatten()[:ipc].tolist()
-    )
+
+    def part(images: TrainingImages) -> TrainingImages:
+        labels = images.labels if images.labels.ndim == 1 else images.labels.argmax(1)
+        first = sorted(
+            index
+            for label in range(proxy.num_classes)
+            for index in (labels == label).nonzero().flatten()[:ipc].tolist()
+        )
+        return TrainingImages(images.images[first], images.labels[first])
+
     return replace(
         whole,
         label=f"{whole.label}, {ipc} of them",
-        train=TrainingImages(images[first], labels[first]),
-        setting=task_setting(f"first {ipc} of {proxy.content_id}", recipe, f"val of {dataset.fingerprint}", precision),
+        train=part(whole.train),
+        sets=tuple((part(images), own) for images, own in whole.sets),
+        setting=task_setting(f"first {ipc} of {images_of(proxy)}", recipe, f"val of {dataset.fingerprint}", precision),
     )
 
 

@@ -63,20 +63,32 @@ def proxy_task(
 ) -> TrainingTask:
     """The score "proxy": train on the proxy set by its recipe (or by ``recipe``), measure on the validation split.
 
+    Of several sets each seed trains on another one; those with recipes of their own take the epochs of ``recipe``.
     Another proxy set beside it is another ``score``.
     """
     recipe = recipe or proxy.recipe
+    recipes = [
+        replace(proxy.recipe_of(number), epochs=recipe.epochs) if proxy.recipes else recipe
+        for number in range(proxy.num_sets)
+    ]
+    sets = [(TrainingImages(*proxy.training_images(number)), own) for number, own in enumerate(recipes)]
     return TrainingTask(
         score=score,
         label=f"Proxy set ({proxy.method.replace('_', ' ')}, {per_class(proxy.counts)})",
-        train=TrainingImages(*proxy.training_images(0)),
+        train=sets[0][0],
         held_out=real_images(dataset, dataset.val),
         recipe=recipe,
         num_classes=dataset.num_classes,
-        setting=task_setting(proxy.content_id, recipe, f"val of {dataset.fingerprint}", precision),
+        setting=task_setting(images_of(proxy), recipe, f"val of {dataset.fingerprint}", precision),
         precision=precision,
-        made_in=float(proxy.record["seconds"]),
+        made_in=float(proxy.record["seconds"]) / proxy.num_sets,
+        sets=tuple(sets) if proxy.num_sets > 1 else (),
     )
+
+
+def images_of(proxy: ProxySet) -> str:
+    """What the images of a training on ``proxy`` are called in its setting."""
+    return proxy.content_id if proxy.num_sets == 1 else f"the sets of {proxy.content_id} by seed"
 
 
 def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTask:

@@ -182,7 +182,7 @@ def summaries_of(
             agreement=agreement,
             num_images=None if task is None else len(task.train.images),
             seconds_per_candidate=seconds(name) if measured else 0.0,
-            one_off_seconds=task.made_in if isinstance(task, TrainingTask) else 0.0,
+            one_off_seconds=task.made_in * task.num_sets(num_seeds) if isinstance(task, TrainingTask) else 0.0,
             parts=parts(column, truth, size=size, strata=strata, seed=config.seed),
             reliability=own,
             corrected=corrected(agreement.spearman, own, of_truth),
@@ -324,8 +324,17 @@ def costs(
         return sum((seeds * one_training(task, inspection.counts(candidate).flops) for candidate in candidates), 0.0)
 
     whole = [row.candidate for row in (*search.ranking, *search.failed)]
+    used = min(search_config.seeds, proxy.num_sets)
     costs = [
-        Cost("Building the proxy set", float(proxy.record["seconds"]), None, proxy.record["hardware"], making),
+        Cost(
+            "Building the proxy set"
+            if proxy.num_sets == 1
+            else f"Building {used} {'' if used == proxy.num_sets else f'of {proxy.num_sets} '}proxy sets",
+            float(proxy.record["seconds"]) * used / proxy.num_sets,
+            None,
+            proxy.record["hardware"],
+            making,
+        ),
         Cost(
             "Search",
             search.seconds,

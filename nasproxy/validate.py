@@ -144,6 +144,9 @@ def validate(
     for name, drawn in draws.items():
         if len(drawn) > 1:
             measured_by[name] = replace(drawn[0], label=f"{drawn[0].label[:-1]}, {len(drawn)} draws)")
+    for name, own in measured_by.items():
+        if isinstance(own, TrainingTask) and (num_sets := own.num_sets(search_config.seeds)) > 1:
+            measured_by[name] = replace(own, label=f"{own.label[:-1]}, {num_sets} sets)")
     # Interrupted early, the run should still have complete candidates: all scores of one, then the next.
     chosen = [(candidate, "sample") for candidate in sample] + [(candidate, "top") for candidate in top]
     jobs: dict[tuple[int, str, int], Job] = {}

@@ -101,7 +101,7 @@ class _Trainer:
         return self._placed[id(images)][1]
 
     def train(self, job: Job, seed: int, beat: Callable[[], None], keep: Path | None) -> Fit:
-        task = job.task
+        task = job.task.of_seed(seed)
         return task.run(
             partial(job.builder.build, job.params, task.input_shape, task.num_classes),
             self._place(task.train),

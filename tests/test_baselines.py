@@ -114,6 +114,10 @@ def test_what_a_search_spends_is_counted_from_its_settings(tmp_path, cpu):
     wide = max(sizes)  # the net of width 4 that was matched
     # Two nets, two matchings each: 24 real images by 3 passes and 6 synthetic by 9; between them 2 × 6 images by 3.
     assert spending.making == pytest.approx(2 * (2 * (24 * 3 + 6 * 9) + 2 * 6 * 3) * wide)
+    several = replace(proxy, images=proxy.images.repeat(3, 1, 1, 1, 1), labels=proxy.labels.repeat(3, 1))
+    for seeds, used in ((1, 1), (2, 2), (4, 3)):  # those that it trains on
+        own = spending_of(several, dataset, proxy_task(several, dataset), inspection, SearchConfig(seeds=seeds))
+        assert own.making == used * spending.making
     assert spending_of(toy_proxy(), dataset, task, inspection, SearchConfig()).making == 0
     strange = replace(proxy, provenance=proxy.provenance | {"config": {"method": "gradient_matching", "unknown": 1}})
     assert spending_of(strange, dataset, task, inspection, SearchConfig()) is None

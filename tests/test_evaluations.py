@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
-from toy import toy_dataset, toy_proxy
+import torch
+from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.evaluations import Evaluation, mean_score
 from nasproxy.scores import proxy_task
@@ -19,6 +22,22 @@ def test_setting_changes_with_images_recipe_and_held_out():
     a, b = toy_task(), toy_task(epochs=3)
     assert a.setting == toy_task().setting
     assert a.setting != b.setting
+
+
+def test_every_seed_trains_on_another_set_by_its_recipe():
+    dataset = toy_dataset()
+    proxy = toy_sets(dataset, lrs=(0.1, 0.2, 0.3))
+    task = proxy_task(proxy, dataset, replace(proxy.recipe, epochs=7))
+    for seed, number in enumerate((0, 1, 2, 0)):
+        own = task.of_seed(seed)
+        assert torch.equal(own.train.images, proxy.images[number])
+        assert (own.recipe.lr, own.recipe.epochs, own.sets) == (proxy.recipes[number].lr, 7, ())
+    assert [task.num_sets(seeds) for seeds in (1, 2, 5)] == [1, 2, 3]
+    assert task.train is task.of_seed(0).train
+    assert proxy_task(toy_sets(dataset), dataset).of_seed(1).recipe == toy_sets(dataset).recipe
+    one = toy_task()
+    assert one.of_seed(1) is one
+    assert one.num_sets(4) == 1
 
 
 def test_mean_over_seeds():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy import toy_dataset, toy_proxy
+from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.config import SearchConfig
 from nasproxy.errors import NasproxyError
@@ -99,6 +99,18 @@ def test_a_smaller_proxy_has_the_first_images_of_each_class():
 
     task = smaller_proxy_task(replace(proxy, labels=soft), dataset, proxy.recipe, 1)
     assert task.train.labels.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_a_smaller_proxy_of_several_sets_is_a_part_of_each():
+    dataset = toy_dataset()
+    proxy = toy_sets(dataset, ipc=3)
+    task = smaller_proxy_task(proxy, dataset, proxy.recipe, 2)
+    for seed in range(3):
+        assert torch.equal(task.of_seed(seed).train.images, proxy.images[seed][[0, 1, 3, 4, 6, 7]])
+    assert task.setting not in (
+        smaller_proxy_task(proxy, dataset, proxy.recipe, 1).setting,
+        smaller_proxy_task(toy_sets(dataset, ipc=3, num_sets=2), dataset, proxy.recipe, 2).setting,
+    )
 
 
 values = st.floats(-1e30, 1e30)

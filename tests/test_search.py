@@ -11,6 +11,7 @@ import pytest
 import torch
 from toy import toy_dataset, toy_proxy
 
+from nasproxy.commands.search import sets_text
 from nasproxy.config import SAMPLERS, SearchConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
@@ -350,3 +351,16 @@ def test_kill_9_loses_no_finished_trial_and_changes_nothing(parts, tmp_path):
     assert resumed.history == whole.history
     states = {t.state for t in study_of(run).trials}
     assert optuna.trial.TrialState.RUNNING not in states
+
+
+@pytest.mark.parametrize(
+    ("sets", "seeds", "text"),
+    [
+        (3, 1, "candidates train on the first of 3; with --seeds 3 they train once on each"),
+        (3, 2, "every seed of a candidate trains on another one; of 3 sets the first 2"),
+        (3, 3, "every seed of a candidate trains on another one"),
+        (3, 5, "every seed of a candidate trains on another one; after 3 from the first again"),
+    ],
+)
+def test_which_sets_candidates_train_on_is_said(sets, seeds, text):
+    assert sets_text(sets, seeds) == text

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from test_truth import written
-from toy import toy_dataset, toy_proxy
+from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.correlation import lexicographic_ranks, spearman
@@ -303,6 +303,21 @@ def test_sets_of_one_method_and_size_have_labels_of_their_own(parts, tmp_path, c
     labels = [score.label for score in report.scores][:3]
     assert labels[0].endswith("per class)")
     assert [label.removesuffix(")")[-8:] for label in labels[1:]] == [other.content_id[:8] for other in others]
+
+
+def test_of_several_sets_every_seed_has_another(parts, tmp_path, cpu):
+    space, dataset, _, _, inspection = parts
+    proxy = replace(toy_sets(dataset, epochs=3), record=parts[2].record | {"seconds": 30.0})
+    own = (space, dataset, proxy, proxy_task(proxy, dataset), inspection)
+    first, both = (run(own, tmp_path / str(n), cpu, seeds_of_scores=n, beside=[proxy]) for n in (1, 2))
+    labels = [score.label for score in (first.scores[0], both.scores[0], both.scores[1])]
+    assert labels[0] == "Proxy set (random, 2 per class)"
+    assert labels[1] == "Proxy set (random, 2 per class, 2 sets)"
+    assert labels[2] == f"Proxy set (random, 2 per class, {proxy.content_id[:8]}, 2 sets)"
+    assert [report.scores[0].one_off_seconds for report in (first, both)] == [10, 20]
+    assert {cost.what: cost.seconds for cost in first.costs}["Building 1 of 3 proxy sets"] == 10
+    assert {cost.what: cost.seconds for cost in both.costs}["Building 2 of 3 proxy sets"] == 20
+    assert first.scores[0].num_images == both.scores[0].num_images == 6  # of each training
 
 
 def test_a_set_of_other_data_is_refused_beside(parts, tmp_path, cpu):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import toy_dataset, toy_proxy
+from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy import train as train_module
 from nasproxy import workers
@@ -100,9 +100,21 @@ def alike(evaluations):
     return [(e.candidate, e.seed, e.value, e.loss, e.failure) for e in evaluations]
 
 
+def test_a_seed_trains_on_its_own_set_alone(space):
+    dataset = toy_dataset()
+    proxy = toy_sets(dataset, epochs=2)
+    (own,) = train(Inline(CPU), [job(space, proxy_task(proxy, dataset), "well", seeds=(0, 1, 2, 3))]).values()
+    for seed, number in enumerate((0, 1, 2, 0)):
+        alone = replace(proxy, images=proxy.images[number : number + 1], labels=proxy.labels[:1])
+        ((expected,),) = train(Inline(CPU), [job(space, proxy_task(alone, dataset), "well", seeds=(seed,))]).values()
+        assert alike([own[seed]]) == alike([expected])
+
+
 @pytest.mark.slow
 def test_processes_give_what_this_process_gives(space, task):
     jobs = [job(space, task, "well", width, seeds=(0, 1, 2)) for width in (2, 4, 8, 16)] + [job(space, task, "print")]
+    dataset = toy_dataset()
+    jobs.append(job(space, proxy_task(toy_sets(dataset, epochs=2), dataset), "print", width=8, seeds=(0, 1)))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,5 +1,7 @@
 """Toy data and sets for the tests: learnable in a second, small enough for a float64 loop."""
 
+from dataclasses import replace
+
 import torch
 
 from nasproxy.condense.gradient_matching import gradient_matching
@@ -52,6 +54,20 @@ def toy_proxy(dataset=None, *, ipc=2, epochs=5, seed=0):
             "config": {"method": "random", "ipc": ipc, "recipe": "one_cycle", "seed": seed},
         },
         record={"seconds": 0.1, "hardware": "test", "versions": {}, "source": {"spec": "toy"}},
+    )
+
+
+def toy_sets(dataset=None, *, num_sets=3, lrs=None, **options):
+    """Several sets in one, which differ; ``lrs``: each with a recipe of its own."""
+    one = toy_proxy(dataset, **options)
+    images = torch.cat([one.images * (1 + 0.5 * number) for number in range(num_sets)])
+    recipes = () if lrs is None else tuple(replace(one.recipe, lr=lr) for lr in lrs)
+    return replace(
+        one,
+        images=images,
+        labels=one.labels.repeat(num_sets, 1),
+        recipes=recipes,
+        recipe=recipes[0] if recipes else one.recipe,
     )
 
 

@@ -179,6 +179,8 @@ def search(
         if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
             workers = 1
     task, objective = prepared.task(config.epochs, config.precision), prepared.objective(config)
+    if prepared.proxy.num_sets > 1:
+        say("sets", sets_text(prepared.proxy.num_sets, config.seeds))
     others = _beside(run, kept, beside)
     settings = RunSettings(
         space=str(prepared.space.source),
@@ -212,6 +214,15 @@ def search(
     if lines is not None:
         lines.say("report", run=str(run), verdict=verdict(outcome).level, **_numbers(outcome))
     return run
+
+
+def sets_text(num_sets: int, seeds: int) -> str:
+    """Which of a file's sets candidates train on, in words."""
+    if seeds == 1:
+        return f"candidates train on the first of {num_sets}; with --seeds {num_sets} they train once on each"
+    shared = f"; of {num_sets} sets the first {seeds}" if seeds < num_sets else ""
+    again = f"; after {num_sets} from the first again" if seeds > num_sets else ""
+    return f"every seed of a candidate trains on another one{shared}{again}"
 
 
 def _beside(run: Path, kept: list[str], more: Sequence[Path]) -> list[str]:
