@@ -121,7 +121,7 @@ def _level(sizes: list[int], proxy: ProxySet) -> list[int]:
 
 def rival_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     """How a rival of a set with ``recipe`` trains: alike, unless step sizes or an order were learned with the set."""
-    return recipe_named("one_cycle", dataset) if recipe.schedule == "learned" or not recipe.shuffle else recipe
+    return recipe_named("one_cycle", dataset) if recipe.learned else recipe
 
 
 def _task(

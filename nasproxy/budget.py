@@ -290,8 +290,7 @@ def plan_search(
     slower = ""
     for name in _names(budget):
         values = BUDGETS[name]
-        # Step sizes that were learned with a set are for its own epochs.
-        epochs = None if task.recipe.schedule == "learned" else values.proxy_epochs
+        epochs = None if task.recipe.learned else values.proxy_epochs
         search = SearchConfig(**({"trials": values.trials, "epochs": epochs} | search_overrides))
         if inspection.num_valid is not None:
             search = replace(search, trials=min(search.trials, max(1, inspection.num_valid)))

@@ -351,6 +351,10 @@ def search_command(
     trials: Trials = None,
     sampler: Annotated[str, typer.Option(help=f"{' | '.join(SAMPLERS)}.")] = SearchConfig.sampler,
     seeds: Annotated[int, typer.Option(help="Trainings per candidate, averaged.")] = SearchConfig.seeds,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help=f"How candidates train: {' | '.join(RECIPES)}. [default: the one stored with the set]"),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Epochs on the proxy set. {BY_BUDGET}")] = None,
     seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = SearchConfig.seed,
     pending: Annotated[
@@ -427,6 +431,7 @@ def search_command(
                 trials=trials,
                 sampler=sampler,
                 seeds=seeds,
+                recipe=recipe,
                 epochs=epochs,
                 seed=seed,
                 pending=pending,

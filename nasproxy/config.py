@@ -104,6 +104,11 @@ class Recipe:
             if not 0 < lr < math.inf:
                 raise NasproxyError(f"`0 < lrs[i] < inf` must hold, but got lrs[{number}]={lr:g}.")
 
+    @property
+    def learned(self) -> bool:
+        """Whether step sizes or an order were learned with the set: it is then for this set and these epochs alone."""
+        return self.schedule == "learned" or not self.shuffle
+
     def as_json(self) -> dict[str, Any]:
         """Every value; ``lrs`` only where there are some, so that recipes without have the digests they always had."""
         values = asdict(self) | {"lrs": list(self.lrs)}
@@ -470,8 +475,9 @@ PRUNERS = ("halving", "median")
 class SearchConfig:
     """Settings of ``search``: ``trials`` distinct candidates in total, each trained with ``seeds`` seeds on the proxy.
 
-    ``epochs`` of None is the recipe's own number. ``pending`` candidates may be at work at once, whatever the number of
-    workers: proposals depend on it; None: set when the study begins, see :func:`~nasproxy.study.default_pending`.
+    ``recipe`` of None is the one that the set brings, ``epochs`` of None the recipe's own number. ``pending``
+    candidates may be at work at once, whatever the number of workers: proposals depend on it; None: set when the study
+    begins, see :func:`~nasproxy.study.default_pending`.
 
     ``score`` is what is maximised, a name or a sum such as "0.7*proxy+0.3*naswot"; ``against`` names what is minimised
     beside it, ``rungs`` what a candidate climbs before, cheapest first ("naswot,epochs=10,epochs=30", or "ipc=1"), both
@@ -481,6 +487,7 @@ class SearchConfig:
     trials: int = 100
     sampler: str = "tpe"
     seeds: int = 1
+    recipe: str | None = None
     epochs: int | None = None
     seed: int = 0
     pending: int | None = None
@@ -501,6 +508,8 @@ class SearchConfig:
         _at_least(0, seed=self.seed)
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
+        if self.recipe is not None and self.recipe not in RECIPES:
+            raise unknown("recipe", self.recipe, RECIPES)
 
 
 @dataclass(frozen=True)

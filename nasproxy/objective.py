@@ -18,7 +18,7 @@ from nasproxy.datasets import Dataset
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import MeanScore, Task, TrainingTask, task_setting
 from nasproxy.proxyset import ProxySet
-from nasproxy.scores import SCORES, images_of, make_task, proxy_task, score_names
+from nasproxy.scores import SCORES, candidate_recipe, images_of, make_task, proxy_task, score_names
 from nasproxy.train import TrainingImages
 
 # Of a sum of scores. The first candidates of a validation's sample, so that their trainings are used twice.
@@ -147,7 +147,7 @@ def make_objective(config: SearchConfig, proxy: ProxySet, dataset: Dataset) -> O
         NasproxyError: for names that do not exist, or rungs that cost no less than what comes after them.
     """
     check_objective(config)
-    recipe = proxy.recipe if config.epochs is None else replace(proxy.recipe, epochs=config.epochs)
+    recipe = candidate_recipe(proxy, dataset, config)
 
     def task(name: str) -> Task:
         return make_task(name, proxy, dataset, recipe, precision=config.precision)
@@ -180,7 +180,7 @@ def smaller_proxy_task(
     Raises:
         NasproxyError: unless the proxy has more of them, or when their order forbids to leave any out.
     """
-    if not proxy.recipe.shuffle:
+    if not recipe.shuffle:
         raise NasproxyError(
             f"A rung of fewer images needs a set of which any part will do, but '{proxy.method}' learned an order for "
             "all of its images: use epochs=N as a rung."

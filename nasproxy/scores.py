@@ -21,7 +21,16 @@ from nasproxy.baselines import (
     random_subset_task,
     real_images,
 )
-from nasproxy.config import CUTOUT_FROM_EPOCHS, FULL_RECIPE, Recipe, ValidateConfig, augmentation_for, config_hash
+from nasproxy.condense import recipe_named
+from nasproxy.config import (
+    CUTOUT_FROM_EPOCHS,
+    FULL_RECIPE,
+    Recipe,
+    SearchConfig,
+    ValidateConfig,
+    augmentation_for,
+    config_hash,
+)
 from nasproxy.datasets import Dataset, LabeledImages
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.evaluations import MeasuringTask, Task, TrainingTask, task_setting
@@ -53,6 +62,12 @@ def check_fit(proxy: ProxySet, dataset: Dataset) -> None:
         )
 
 
+def candidate_recipe(proxy: ProxySet, dataset: Dataset, config: SearchConfig) -> Recipe:
+    """How candidates train on ``proxy``: by the recipe it brings, or as ``config`` says."""
+    recipe = proxy.recipe if config.recipe is None else recipe_named(config.recipe, dataset)
+    return recipe if config.epochs is None else replace(recipe, epochs=config.epochs)
+
+
 def proxy_task(
     proxy: ProxySet,
     dataset: Dataset,
@@ -63,14 +78,13 @@ def proxy_task(
 ) -> TrainingTask:
     """The score "proxy": train on the proxy set by its recipe (or by ``recipe``), measure on the validation split.
 
-    Of several sets each seed trains on another one; those with recipes of their own take the epochs of ``recipe``.
-    Another proxy set beside it is another ``score``.
+    Of several sets each seed trains on another one, by its own recipe if ``recipe`` is that of the first, for as many
+    epochs. Another proxy set beside it is another ``score``.
     """
     recipe = recipe or proxy.recipe
-    recipes = [
-        replace(proxy.recipe_of(number), epochs=recipe.epochs) if proxy.recipes else recipe
-        for number in range(proxy.num_sets)
-    ]
+    recipes = [recipe] * proxy.num_sets
+    if replace(recipe, epochs=proxy.recipe.epochs) == proxy.recipe:
+        recipes = [replace(proxy.recipe_of(number), epochs=recipe.epochs) for number in range(proxy.num_sets)]
     sets = [(TrainingImages(*proxy.training_images(number)), own) for number, own in enumerate(recipes)]
     return TrainingTask(
         score=score,

@@ -22,7 +22,7 @@ from nasproxy.evaluations import Evaluation, MeanScore, Task, TrainingTask, mean
 from nasproxy.ledger import Ledger
 from nasproxy.proxyset import ProxySet
 from nasproxy.report import CorrelationReport
-from nasproxy.scores import SCORES, check_fit, full_task, make_task, proxy_task, score_names
+from nasproxy.scores import SCORES, candidate_recipe, check_fit, full_task, make_task, proxy_task, score_names
 from nasproxy.search import SearchResult
 from nasproxy.spaces import SearchSpace, SpaceInspection, uniform_sample
 from nasproxy.summary import (
@@ -80,7 +80,8 @@ def validate(
         choice: the device that ``crew`` trains on, for the record.
         truth: full accuracies from a table; nothing is then trained on the full data, and the sample and the top are
             drawn from the table's candidates.
-        beside: other proxy sets of the same data, each a score, trained by its own recipe for as many epochs.
+        beside: other proxy sets of the same data, each a score, trained by its own recipe (or the search's, where that
+            has another) for as many epochs; by one that was learned for its own.
         folder: keeps what is computed for the baselines.
 
     Raises:
@@ -102,7 +103,9 @@ def validate(
     measured_by: dict[str, Task] = {"proxy": task}
     for other in beside:
         check_fit(other, dataset)
-        recipe = replace(other.recipe, epochs=task.recipe.epochs)
+        recipe = candidate_recipe(other, dataset, replace(search_config, epochs=None))
+        if not recipe.learned:
+            recipe = replace(recipe, epochs=task.recipe.epochs)
         name = f"{other.method}-{other.content_id[:8]}"
         rival = proxy_task(other, dataset, recipe, precision=task.precision, score=name)
         if rival.label in [known.label for known in measured_by.values()]:  # of the same method and size

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from toy import toy_dataset, toy_proxy
@@ -108,6 +110,17 @@ def test_search_budgets(parts, monkeypatch):
         plan(parts, 1.0, monkeypatch, validation=False, name="quick").seconds
         < plan(parts, 1.0, monkeypatch, name="quick").seconds
     )
+
+
+@pytest.mark.parametrize(
+    "own", [{"shuffle": False, "schedule": "constant"}, {"schedule": "learned", "lrs": (0.1, 0.2)}]
+)
+def test_what_was_learned_for_its_epochs_keeps_them(parts, monkeypatch, own):
+    space, inspection, dataset, _ = parts
+    proxy = toy_proxy(dataset)
+    task = proxy_task(replace(proxy, recipe=replace(proxy.recipe, **own)), dataset)
+    assert plan((space, inspection, dataset, task), 1e9, monkeypatch, name="quick").search.epochs is None
+    assert plan(parts, 1e9, monkeypatch, name="quick").search.epochs == 100
 
 
 def test_timings_are_of_the_right_order(parts):

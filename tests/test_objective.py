@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import toy_dataset, toy_proxy, toy_sets
 
-from nasproxy.config import SearchConfig
+from nasproxy.config import RECIPES, SearchConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.evaluations import MeanScore
 from nasproxy.objective import (
@@ -88,6 +90,25 @@ def test_rungs_cost_less_than_what_comes_after():
         objective(rungs="ipc=3")
 
 
+def test_candidates_train_by_the_recipe_that_is_asked_for():
+    own = objective(epochs=2).tasks[0].recipe
+    assert (own.schedule, own.lr, own.epochs) == ("one_cycle", 0.05, 2)
+    assert objective().tasks[0].recipe.epochs == 5
+    other = objective(recipe="dsa", epochs=2).tasks[0].recipe
+    assert other == replace(RECIPES["dsa"], augmentation="dsa_no_flip", epochs=2)  # digits have no mirror images
+    assert objective(recipe="dsa", rungs="epochs=2").rungs[0].recipe == other
+    assert objective(recipe="dsa").tasks[0].recipe.epochs == 1000
+    with pytest.raises(NasproxyError, match="one_cycle"):
+        SearchConfig(recipe="onecycle")
+
+
+def test_a_recipe_that_is_asked_for_is_that_of_every_set():
+    dataset = toy_dataset()
+    proxy = toy_sets(dataset, lrs=(0.1, 0.2, 0.3))
+    (task,) = make_objective(SearchConfig(recipe="published"), proxy, dataset).tasks
+    assert [task.of_seed(seed).recipe for seed in range(3)] == [RECIPES["published"]] * 3
+
+
 def test_a_smaller_proxy_has_the_first_images_of_each_class():
     dataset = toy_dataset()
     proxy = toy_proxy(dataset, ipc=3)
@@ -95,8 +116,6 @@ def test_a_smaller_proxy_has_the_first_images_of_each_class():
     assert task.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert torch.equal(task.train.images, proxy.images[0][[0, 1, 3, 4, 6, 7]])
     soft = torch.nn.functional.one_hot(proxy.labels, 3).float()
-    from dataclasses import replace
-
     task = smaller_proxy_task(replace(proxy, labels=soft), dataset, proxy.recipe, 1)
     assert task.train.labels.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 

@@ -305,6 +305,17 @@ def test_sets_of_one_method_and_size_have_labels_of_their_own(parts, tmp_path, c
     assert [label.removesuffix(")")[-8:] for label in labels[1:]] == [other.content_id[:8] for other in others]
 
 
+def test_a_set_beside_trains_as_the_search_does_or_as_it_was_learned(parts, tmp_path, cpu):
+    proxy = parts[2]
+    in_order = replace(proxy, recipe=replace(proxy.recipe, shuffle=False, epochs=4))
+    report = run(parts, tmp_path / "own", cpu, epochs=1, beside=[proxy, in_order], sample=2)
+    trained = {score.name: score.flops_per_candidate for score in report.scores[:3]}
+    own, same, learned = trained.values()
+    flops = np.mean([row.scores["flops"] for row in report.candidates if row.group == "sample"])
+    assert own == same
+    assert learned - own == pytest.approx(3 * 6 * flops)  # one epoch more
+
+
 def test_of_several_sets_every_seed_has_another(parts, tmp_path, cpu):
     space, dataset, _, _, inspection = parts
     proxy = replace(toy_sets(dataset, epochs=3), record=parts[2].record | {"seconds": 30.0})

@@ -37,7 +37,7 @@ from nasproxy.runs import (
     run_lock,
     save_settings,
 )
-from nasproxy.scores import check_fit, proxy_task, score_names
+from nasproxy.scores import candidate_recipe, check_fit, proxy_task, score_names
 from nasproxy.search import SearchResult, run_search, search_result
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
 from nasproxy.study import default_pending
@@ -56,6 +56,7 @@ WORTH_WORKERS_SECONDS = 30.0
 STUDY_SETTINGS = (
     "sampler",
     "seeds",
+    "recipe",
     "epochs",
     "seed",
     "pending",
@@ -78,9 +79,9 @@ class _Prepared:
     space: SearchSpace
     inspection: SpaceInspection
 
-    def task(self, epochs: int | None, precision: str) -> TrainingTask:
-        recipe = self.proxy.recipe if epochs is None else replace(self.proxy.recipe, epochs=epochs)
-        return proxy_task(self.proxy, self.dataset, recipe, precision=precision)
+    def task(self, config: SearchConfig) -> TrainingTask:
+        recipe = candidate_recipe(self.proxy, self.dataset, config)
+        return proxy_task(self.proxy, self.dataset, recipe, precision=config.precision)
 
     def objective(self, config: SearchConfig) -> Objective:
         return make_objective(config, self.proxy, self.dataset)
@@ -163,7 +164,7 @@ def search(
             prepared.space,
             prepared.inspection,
             prepared.dataset,
-            prepared.task(search_overrides.get("epochs"), search_overrides.get("precision", SearchConfig.precision)),
+            prepared.task(SearchConfig(**search_overrides)),
             search_overrides,
             validate_overrides,
             budget=budget,
@@ -178,7 +179,7 @@ def search(
             config = replace(config, pending=default_pending(workers, config.trials))
         if plan.seconds < WORTH_WORKERS_SECONDS and not asked_workers:
             workers = 1
-    task, objective = prepared.task(config.epochs, config.precision), prepared.objective(config)
+    task, objective = prepared.task(config), prepared.objective(config)
     if prepared.proxy.num_sets > 1:
         say("sets", sets_text(prepared.proxy.num_sets, config.seeds))
     others = _beside(run, kept, beside)
@@ -491,7 +492,7 @@ def validate(
     )
     with _at_work(run, storage, workers or default_size(prepared.choice.device), prepared.choice) as (ledger, crew):
         save_settings(run, settings, run / PROXY_FILE)
-        task = prepared.task(search_config.epochs, search_config.precision)
+        task = prepared.task(search_config)
         result = search_result(
             prepared.space,
             prepared.objective(search_config),
