@@ -11,8 +11,8 @@ import pytest
 import torch
 from toy import toy_dataset, toy_proxy
 
-from nasproxy.commands.search import sets_text
-from nasproxy.config import SAMPLERS, SearchConfig
+from nasproxy.commands.search import recipe_hint, sets_text
+from nasproxy.config import RECIPES, SAMPLERS, SearchConfig
 from nasproxy.errors import NasproxyError
 from nasproxy.ledger import Ledger
 from nasproxy.objective import make_objective
@@ -364,3 +364,18 @@ def test_kill_9_loses_no_finished_trial_and_changes_nothing(parts, tmp_path):
 )
 def test_which_sets_candidates_train_on_is_said(sets, seeds, text):
     assert sets_text(sets, seeds) == text
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "said"),
+    [
+        ("dsa", 100, True),
+        ("dsa", 400, False),
+        ("published", 100, True),
+        ("published", 101, False),
+        ("one_cycle", 1, False),
+    ],
+)
+def test_a_recipe_that_is_cut_short_is_told_of(recipe, epochs, said):
+    hint = recipe_hint(RECIPES[recipe], epochs)
+    assert (f"{RECIPES[recipe].epochs} epochs, of which {epochs} are trained" in hint) == said == bool(hint)

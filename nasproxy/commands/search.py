@@ -12,7 +12,7 @@ from typing import Any
 
 from nasproxy.budget import duration, omissions, plan_search, search_omissions
 from nasproxy.commands.shared import Source, device_named, load_data, say, say_plan, say_space, say_workers, source_of
-from nasproxy.config import SELECTIONS, CondenseConfig, SearchConfig, ValidateConfig, config_hash
+from nasproxy.config import SELECTIONS, CondenseConfig, Recipe, SearchConfig, ValidateConfig, config_hash
 from nasproxy.correlation import candidates_for
 from nasproxy.datasets import Dataset
 from nasproxy.devices import DeviceChoice, training_precision
@@ -51,6 +51,9 @@ from nasproxy.workers import Crew, default_size, hire
 # Starting workers takes seconds: shorter work is done by this process.
 WORTH_WORKERS_SECONDS = 30.0
 
+# A recipe that is cut to less than this part of its epochs ends far from trained, unless its learning rate goes by
+# their number: on three sets of CIFAR-10 it ranked worse than one_cycle, if not surely so (benchmarks/RESULTS.md).
+SHORTENED = 3
 
 # Of SearchConfig: what cannot change within a run.
 STUDY_SETTINGS = (
@@ -182,6 +185,8 @@ def search(
     task, objective = prepared.task(config), prepared.objective(config)
     if prepared.proxy.num_sets > 1:
         say("sets", sets_text(prepared.proxy.num_sets, config.seeds))
+    if config.recipe is None and (hint := recipe_hint(prepared.proxy.recipe, task.recipe.epochs)):
+        say("recipe", hint)
     others = _beside(run, kept, beside)
     settings = RunSettings(
         space=str(prepared.space.source),
@@ -224,6 +229,13 @@ def sets_text(num_sets: int, seeds: int) -> str:
     shared = f"; of {num_sets} sets the first {seeds}" if seeds < num_sets else ""
     again = f"; after {num_sets} from the first again" if seeds > num_sets else ""
     return f"every seed of a candidate trains on another one{shared}{again}"
+
+
+def recipe_hint(recipe: Recipe, epochs: int) -> str:
+    """What to know of training by a set's ``recipe`` for so many ``epochs``; empty for nothing."""
+    if recipe.schedule != "step" or SHORTENED * epochs > recipe.epochs:
+        return ""
+    return f"the set's own is for {recipe.epochs} epochs, of which {epochs} are trained: --recipe one_cycle may rank better"
 
 
 def _beside(run: Path, kept: list[str], more: Sequence[Path]) -> list[str]:
