@@ -235,7 +235,8 @@ def recipe_hint(recipe: Recipe, epochs: int) -> str:
     """What to know of training by a set's ``recipe`` for so many ``epochs``; empty for nothing."""
     if recipe.schedule != "step" or SHORTENED * epochs > recipe.epochs:
         return ""
-    return f"the set's own is for {recipe.epochs} epochs, of which {epochs} are trained: --recipe one_cycle may rank better"
+    of_all = f"the set's own is for {recipe.epochs} epochs, of which {epochs} are trained"
+    return f"{of_all}: --recipe one_cycle may rank better"
 
 
 def _beside(run: Path, kept: list[str], more: Sequence[Path]) -> list[str]:
