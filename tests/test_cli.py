@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import torch
 from commands import nasproxy
 from safetensors.torch import save_file
 
-from nasproxy.proxyset import load_proxy
+from nasproxy.proxyset import load_proxy, save_proxy
 
 FAST_BUILD = ["--outer-steps", "2", "--inner-steps", "1", "--width", "4", "--batch-real", "8", "--ipc", "1"]
 FAST_SEARCH = [
@@ -65,10 +66,23 @@ def test_build_says_what_it_does_and_writes_the_set(road):
     assert not path.with_suffix(".checkpoint").exists()
 
 
+def test_a_set_by_a_default_that_has_changed_since_is_told_of(road, tmp_path):
+    (path,) = (road[0] / "proxies").glob("*.safetensors")
+    proxy = load_proxy(path)
+    config = proxy.provenance["config"] | {"lr_img": 0.01}
+    old = replace(proxy, provenance=proxy.provenance | {"config": config})
+    save_proxy(old, tmp_path / "proxies" / path.name)
+    text = nasproxy(tmp_path, "build-proxy", "--dataset", "digits", *FAST_BUILD)
+    assert "is built already" in text
+    assert "by settings that are others now: lr_img was 0.01, is 0.1" in text
+
+
 def test_building_again_is_done_at_once(road):
     folder = road[0]
     before = {path: path.read_bytes() for path in (folder / "proxies").glob("*.safetensors")}
-    assert "is built already" in nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
+    text = nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
+    assert "is built already" in text
+    assert "others now" not in text
     assert {path: path.read_bytes() for path in (folder / "proxies").glob("*.safetensors")} == before
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nasproxy import peers
 from nasproxy.atomic import write_atomically
-from nasproxy.budget import duration, plan_build
+from nasproxy.budget import ORDER, budget_config, duration, plan_build
 from nasproxy.commands.shared import Source, load_data, say, say_plan
-from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of
+from nasproxy.condense import CONDENSERS, build_proxy, checkpoint_of, provenance
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.gradient_matching import initial_labels
 from nasproxy.condense.memory import UNROLLED, memory_needed
@@ -23,9 +23,12 @@ from nasproxy.devices import DeviceChoice, choose_device
 from nasproxy.errors import NasproxyError, unknown
 from nasproxy.figures import image_grid_png
 from nasproxy.progress import progress_bar
-from nasproxy.proxyset import SUFFIX, load_proxy, save_proxy
+from nasproxy.proxyset import SUFFIX, ProxySet, load_proxy, save_proxy
 from nasproxy.spaces import load_space
 from nasproxy.wording import amount
+
+# Of a build's settings: what timing decides, on another day otherwise.
+TIMED = ("threads", "compile", "precision", "outer_steps")
 
 
 def build(
@@ -79,9 +82,11 @@ def _build(
     if path.exists() and not force:
         if out is not None:
             raise NasproxyError(f"'{path}' exists: use --force to replace it, or another --out.")
-        load_proxy(path)
+        changed = _changed(load_proxy(path), dataset, overrides, budget)
         path.touch()  # search takes the newest
         say("proxy", f"{path} is built already; --force builds it again")
+        if changed:
+            say("", f"by settings that are others now: {changed}")
         return path
     checkpoint = path.with_suffix(".checkpoint")
     if force:
@@ -123,6 +128,21 @@ def _build(
     say("proxy", f"{path} ({proxy.describe()}, {duration(proxy.record['seconds'])})")
     say("picture", str(path.with_suffix(".png")))
     return path
+
+
+def _changed(proxy: ProxySet, dataset: Dataset, overrides: dict[str, Any], budget: str | None) -> str:
+    """Where the settings of ``proxy`` are not those that the same command would choose now; empty for nowhere.
+
+    What timing decides is left out, and so are settings that were unknown then.
+    """
+    built = proxy.provenance["config"]
+    names = ORDER if budget is None or proxy.method in SELECTIONS else (budget,)
+    found: list[list[str]] = []
+    for name in names:
+        now = provenance(dataset, budget_config(name, overrides, dataset))["config"]
+        differ = [key for key, value in now.items() if key not in TIMED and built.get(key, value) != value]
+        found.append([f"{key} was {built[key]}, is {now[key]}" for key in differ])
+    return ", ".join(min(found, key=len))
 
 
 def _forget(checkpoint: Path, num_sets: int) -> None:
