@@ -142,7 +142,8 @@ def _changed(proxy: ProxySet, dataset: Dataset, overrides: dict[str, Any], budge
         now = provenance(dataset, budget_config(name, overrides, dataset))["config"]
         differ = [key for key, value in now.items() if key not in TIMED and built.get(key, value) != value]
         found.append([f"{key} was {built[key]}, is {now[key]}" for key in differ])
-    return ", ".join(min(found, key=len))
+    fewest = min(found, key=len)
+    return ", ".join(fewest)
 
 
 def _forget(checkpoint: Path, num_sets: int) -> None:
