@@ -8,6 +8,7 @@ colours are the page's variables, with these as what a file of its own falls bac
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,8 @@ VARIABLES = {
 SIZE = (4.6, 3.3)  # inches; at 96 dots per inch 442 × 317 pixels
 
 LEGEND_ROW = 0.17  # inches
-LABEL_LETTERS = 31  # of a line of a row's name; it may take two
+LABEL_LETTERS = 31  # of a line of a row's name; it may take three
+ROW, ROW_LINE = 0.13, 0.12  # inches that a row takes, and each line of its name more
 
 MAX_PICTURE_SIDE = 640  # pixels that a row of small images is magnified to, by a whole factor
 
@@ -102,21 +104,24 @@ def forest_svg(
 ) -> str:
     """One line per ``(label, value, low, high)``, the first on top; an undefined one is written as such."""
     labels = [textwrap.fill(_plain(label, 2 * LABEL_LETTERS - 2), LABEL_LETTERS) for label, *_ in rows]
-    height = 0.36 if any("\n" in label for label in labels) else 0.26
-    figure, axes = _figure(0.6 + height * max(1, len(rows)))
-    for place, (_, value, low, high) in enumerate(rows):
-        colour = BLUE if place == 0 else INK
+    heights = [ROW + ROW_LINE * (1 + label.count("\n")) for label in labels]
+    ends = list(itertools.accumulate(heights))
+    places = [end - height / 2 for end, height in zip(ends, heights, strict=True)]
+    whole = ends[-1] if ends else ROW + ROW_LINE
+    figure, axes = _figure(0.6 + whole)
+    for number, (place, (_, value, low, high)) in enumerate(zip(places, rows, strict=True)):
+        colour = BLUE if number == 0 else INK
         if value is None:
             axes.text(0.03, place, "undefined", va="center", fontsize=9, color=GREY)
             continue
         if low is not None and high is not None:
             axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot([value], [place], marker="o" if place == 0 else "s", markersize=6, color=colour)
+        axes.plot([value], [place], marker="o" if number == 0 else "s", markersize=6, color=colour)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_xlim(-1.02, 1.02)
-    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
+    axes.set_ylim(whole, 0)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-    axes.set_yticks(range(len(rows)), labels)
+    axes.set_yticks(places, labels)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(xlabel, fontsize=9, color=INK)
