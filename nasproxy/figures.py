@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ SIZE = (4.6, 3.3)  # inches; at 96 dots per inch 442 × 317 pixels
 
 LEGEND_ROW = 0.17  # inches
 LABEL_LETTERS = 31  # of a line of a row's name; it may take three
-ROW, ROW_LINE = 0.13, 0.12  # inches that a row takes, and each line of its name more
+ROW, ROW_LINE = 0.11, 0.15  # inches that a row takes, and each line of its name more
 
 MAX_PICTURE_SIDE = 640  # pixels that a row of small images is magnified to, by a whole factor
 
@@ -121,8 +121,14 @@ def forest_svg(
     axes.set_xlim(-1.02, 1.02)
     axes.set_ylim(whole, 0)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-    axes.set_yticks(places, labels)
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set_yticks(places, [""] * len(places))
+    axes.tick_params(axis="y", length=0)
+    # Line by line: matplotlib would place those of one label by its own font's widths, which a reader may not have.
+    beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9}
+    for place, label in zip(places, labels, strict=True):
+        lines = label.split("\n")
+        for number, line in enumerate(lines):
+            axes.text(-0.015, place + ROW_LINE * (number - (len(lines) - 1) / 2), line, color=INK, **beside)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(xlabel, fontsize=9, color=INK)
     return _svg(figure, "forest", title or xlabel)
