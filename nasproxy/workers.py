@@ -446,7 +446,7 @@ def _work(device: torch.device, threads: int) -> None:
         for line in sys.stdin:
             message = json.loads(line)
             for path in (message["task"], message["held_out"], message["builder"]):
-                if path not in loaded:
+                if path not in loaded:  # whole objects, written by the coordinator to a folder of its own
                     loaded[path] = torch.load(path, mmap=True, weights_only=False)
             task = replace(loaded[message["task"]], held_out=loaded[message["held_out"]])
             job = Job(task, loaded[message["builder"]], message["candidate"], message["params"], ())

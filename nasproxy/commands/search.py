@@ -51,8 +51,8 @@ from nasproxy.workers import Crew, default_size, hire
 # Starting workers takes seconds: shorter work is done by this process.
 WORTH_WORKERS_SECONDS = 30.0
 
-# A recipe that is cut to less than this part of its epochs ends far from trained, unless its learning rate goes by
-# their number: on three sets of CIFAR-10 it ranked worse than one_cycle, if not surely so (benchmarks/RESULTS.md).
+# Of a recipe whose low learning rate counts on many epochs, less than this part leaves nets far from trained: on three
+# sets of CIFAR-10 it ranked worse than one_cycle, if not surely so (benchmarks/RESULTS.md).
 SHORTENED = 3
 
 # Of SearchConfig: what cannot change within a run.

@@ -187,6 +187,6 @@ def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> 
         return best
     try:
         compiled = seconds(best.threads, best.precision, compiled_loss()) + extra
-    except Exception:  # noqa: BLE001  a broken compiler fails in many ways, and none of them is a reason not to build the set
+    except Exception:  # noqa: BLE001  # a broken compiler fails in many ways, and none of them is a reason not to build the set
         return best
     return replace(best, seconds=compiled, compile=True) if compiled < COMPILED * best.seconds else best
