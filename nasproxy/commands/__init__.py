@@ -7,8 +7,10 @@ from nasproxy.commands.evaluate import evaluate
 from nasproxy.commands.export import export
 from nasproxy.commands.inspect import check, list_everything
 from nasproxy.commands.methods import compare_methods
-from nasproxy.commands.search import plan, report, search, validate
+from nasproxy.commands.report import report
+from nasproxy.commands.search import search
 from nasproxy.commands.shared import Source
+from nasproxy.commands.validate import plan, validate
 
 __all__ = [
     "Source",
