@@ -26,10 +26,10 @@ from pathlib import Path
 
 import torch
 
-from nasproxy.condense.gradient_matching import gradient_matching
+from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import CondenseConfig, loops_for_ipc
-from nasproxy.datasets import Dataset, LabeledImages
-from nasproxy.devices import choose_device, float32_as, hardware
+from nasproxy.core.devices import choose_device, float32_as, hardware
+from nasproxy.data import Dataset, LabeledImages
 from nasproxy.networks import convnet, seeded
 from nasproxy.spaces.inspection import num_flops
 

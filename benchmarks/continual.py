@@ -44,7 +44,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasproxy.condense import CONDENSERS, build_proxy
+from nasproxy.condense.build import CONDENSERS, build_proxy
 from nasproxy.config import (
     BUDGETS,
     FULL_RECIPE,
@@ -55,16 +55,16 @@ from nasproxy.config import (
     config_hash,
     depth_for_image,
 )
-from nasproxy.datasets import Dataset, LabeledImages, load_dataset
-from nasproxy.devices import DeviceChoice, choose_device, hardware, versions
-from nasproxy.errors import NasproxyError, unknown
-from nasproxy.evaluate import Interval, mean_interval
-from nasproxy.figures import curves_svg
+from nasproxy.core.devices import DeviceChoice, choose_device, hardware, versions
+from nasproxy.core.errors import NasproxyError, unknown
+from nasproxy.core.progress import progress_bar
+from nasproxy.core.randomness import derive_seed, generator
+from nasproxy.data import Dataset, LabeledImages, load_dataset
+from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import convnet, seeded
-from nasproxy.progress import progress_bar
-from nasproxy.proxyset import ProxySet
-from nasproxy.randomness import derive_seed, generator
-from nasproxy.train import EVALUATION_BATCH, TrainingImages, evaluate, fit, images_per_pass
+from nasproxy.report.matplotlib_svg import curves_svg
+from nasproxy.training.fit import EVALUATION_BATCH, TrainingImages, evaluate, fit, images_per_pass
+from nasproxy.validation.set_accuracy import Interval, mean_interval
 
 NOTHING, EVERYTHING = "no memory", "all data kept"
 BASELINE = "random"

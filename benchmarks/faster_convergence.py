@@ -18,15 +18,15 @@ from functools import partial
 
 import torch
 
-from nasproxy.condense.gradient_matching import gradient_matching
-from nasproxy.condense.random_images import draw_per_class
+from nasproxy.condense.initial import draw_per_class
+from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import RECIPES, CondenseConfig
-from nasproxy.datasets import Dataset, load_dataset
-from nasproxy.devices import choose_device, hardware
-from nasproxy.formation import decode
+from nasproxy.core.devices import choose_device, hardware
+from nasproxy.data import Dataset, load_dataset
+from nasproxy.data.multi_formation import decode
 from nasproxy.networks import convnet
-from nasproxy.scores import on_device
-from nasproxy.train import TrainingImages, train_candidate
+from nasproxy.scores.registry import on_device
+from nasproxy.training.fit import TrainingImages, train_candidate
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, object]] = {

@@ -36,13 +36,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nasproxy.config import FULL_RECIPE, Recipe
-from nasproxy.datasets import load_dataset, normalize
-from nasproxy.devices import choose_device, hardware, training_precision
-from nasproxy.evaluate import NetSpec, difference_interval, parse_net
+from nasproxy.core.devices import choose_device, hardware, training_precision
+from nasproxy.core.randomness import derive_seed
+from nasproxy.data import load_dataset, normalize
 from nasproxy.networks import seeded
-from nasproxy.randomness import derive_seed
 from nasproxy.spaces.inspection import num_flops
-from nasproxy.train import TrainingImages, evaluate, fit, images_per_pass
+from nasproxy.training.fit import TrainingImages, evaluate, fit, images_per_pass
+from nasproxy.validation.set_accuracy import NetSpec, difference_interval, parse_net
 
 SHAPE, NUM_CLASSES, EPOCH = (3, 32, 32), 10, 50_000
 
@@ -127,7 +127,7 @@ class Data:
     """Training and test images, uint8, and their statistics."""
 
     def __init__(self, num_images: int | None, *, need_real: bool) -> None:
-        from nasproxy.errors import NasproxyError
+        from nasproxy.core.errors import NasproxyError
 
         try:
             dataset = load_dataset("cifar10", offline=True)

@@ -19,11 +19,11 @@ import argparse
 import json
 from pathlib import Path
 
-from nasproxy.commands import Source, compare_methods
-from nasproxy.condense import CONDENSERS
-from nasproxy.devices import versions
-from nasproxy.sets import Evaluated, percent_interval, points_interval
-from nasproxy.wording import amount, duration_text
+from nasproxy.cli.commands import Source, compare_methods
+from nasproxy.condense.build import CONDENSERS
+from nasproxy.core.devices import versions
+from nasproxy.core.wording import amount, duration_text
+from nasproxy.validation.set_page import Evaluated, percent_interval, points_interval
 
 # CIFAR-10, ConvNet, test accuracy in percent at 1, 10 and 50 images per class, as the methods' own papers print it.
 PUBLISHED = {

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from nasproxy.charts.common import measured_sample
+from nasproxy.core.errors import NasproxyError, unknown
 from nasproxy.correlation import Estimate, spearman
 from nasproxy.correlation.bootstrap import draws, estimate, p_value
-from nasproxy.errors import NasproxyError, unknown
-from nasproxy.report import CorrelationReport, read_report
-from nasproxy.wording import rho_text
+from nasproxy.report.charts.common import measured_sample
+from nasproxy.report.data import CorrelationReport, read_report
+from nasproxy.report.wording import rho_text
 
 NUM_RESAMPLES = 4000
 

@@ -40,18 +40,20 @@ import torch
 from torch import nn
 
 from nasproxy.config import SAMPLERS, Recipe, SearchConfig
-from nasproxy.coordinator import Coordinator
-from nasproxy.devices import choose_device, hardware
-from nasproxy.evaluations import TrainingTask
-from nasproxy.ledger import Ledger
+from nasproxy.core.devices import choose_device, hardware
+from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import seeded
-from nasproxy.randomness import derive_seed
-from nasproxy.search import run_search
+from nasproxy.search.callbacks import Finished
+from nasproxy.search.loop import run_search
 from nasproxy.spaces import Candidate, SearchSpace, inspect_space, load_space
 from nasproxy.spaces.inspection import NetSize, num_flops
-from nasproxy.train import Fit, TrainingImages
-from nasproxy.watching import Finished
-from nasproxy.workers import Crew, Inline, Job, Processes, Result, default_size
+from nasproxy.training.coordinator import Coordinator
+from nasproxy.training.fit import TrainingImages
+from nasproxy.training.jobs import Crew, Inline, Job, Result
+from nasproxy.training.ledger import Ledger
+from nasproxy.training.processes import Processes, default_size
+from nasproxy.training.results import Fit
+from nasproxy.training.tasks import TrainingTask
 
 SHAPE, NUM_CLASSES = (3, 32, 32), 10
 EPOCHS, IMAGES, HELD_OUT = 300, 100, 5_000

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 _PRELOADED = [
-    "nasproxy.commands",
+    "nasproxy.cli.commands",
     "alembic.command",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
@@ -34,7 +34,7 @@ def _run(arguments, folder, env, output, errors):
         os.close(file)
     sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115  # as long as the process
     sys.argv = ["nasproxy", *arguments]
-    from nasproxy.cli import main
+    from nasproxy.cli.app import main
 
     main()
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests/reference
+for _folder in (Path(__file__).parent, *(path for path in Path(__file__).parent.rglob("*") if path.is_dir())):
+    sys.path.insert(0, str(_folder))  # helpers, and what tests of several rooms share
 
 # The nets of the tests are tiny. A second thread gains a third on them, and makes them seven times slower when another
 # process keeps one core busy (benchmarks/LOG.md).
@@ -38,6 +39,6 @@ def cifar10_folder():
 
 @pytest.fixture
 def cpu():
-    from nasproxy.devices import choose_device
+    from nasproxy.core.devices import choose_device
 
     return choose_device("cpu")

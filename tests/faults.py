@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from toy import toy_dataset, toy_proxy
 
-from nasproxy import evaluations, workers
 from nasproxy.config import SearchConfig
-from nasproxy.ledger import Ledger
-from nasproxy.scores import proxy_task
-from nasproxy.search import run_search
+from nasproxy.scores.proxy import proxy_task
+from nasproxy.search.loop import run_search
 from nasproxy.spaces import inspect_space, load_space
+from nasproxy.training import processes, tasks
+from nasproxy.training.ledger import Ledger
 
 CPU = torch.device("cpu")
 TRIALS, KILLS = 40, 20
@@ -47,7 +47,7 @@ def parts(folder):
 def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None, tell=None, **settings):
     """A search whose trainings write ``word`` and the candidate's parameters into ``log`` as they begin."""
     space, task, inspection = parts
-    real = evaluations.train_candidate
+    real = tasks.train_candidate
 
     def logged(build, *arguments, **named):
         if log is not None:
@@ -56,7 +56,7 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
         time.sleep(pause)
         return real(build, *arguments, **named)
 
-    evaluations.train_candidate = logged
+    tasks.train_candidate = logged
     ledger = Ledger(storage or run / "evaluations.sqlite", lease=LEASE, tell=tell)
     try:
         return run_search(
@@ -66,10 +66,10 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
             inspection=inspection,
             run=run,
             ledger=ledger,
-            crew=crew or workers.Inline(CPU),
+            crew=crew or processes.Inline(CPU),
         )
     finally:
-        evaluations.train_candidate = real
+        tasks.train_candidate = real
         ledger.close()
 
 

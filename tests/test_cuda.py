@@ -4,17 +4,13 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.condense.gradient_matching import (
-    gradient_matching,
-    initial_images,
-    match,
-    matching_stream,
-    plan_groups,
-)
-from nasproxy.condense.nets import build_net, train_net
+from nasproxy.condense.class_matching import match, plan_groups
+from nasproxy.condense.initial import initial_images
+from nasproxy.condense.matching import DISTANCES, class_gradients, match_classes, mean_shares
+from nasproxy.condense.matching_nets import build_net, train_net
+from nasproxy.condense.methods.gradient_matching import gradient_matching, matching_stream
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
-from nasproxy.matching import DISTANCES, class_gradients, match_classes, mean_shares
 from nasproxy.networks import convnet, mlp, seeded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -44,7 +44,7 @@ def test_links_and_pictures_are_there():
 def test_commands_have_the_options_that_are_named():
     others = {"--help", "--nproc-per-node", "--array"}  # the last two are torchrun's and Slurm's
     named = set(re.findall(r"`?(--[a-z][a-z-]+)", README)) - others
-    code = "import sys; from nasproxy.cli import main; main()"
+    code = "import sys; from nasproxy.cli.app import main; main()"
     text = ""
     commands = "build-proxy evaluate compare search validate report export check list demo"
     for command in commands.split():

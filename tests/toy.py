@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from nasproxy.condense.gradient_matching import gradient_matching
+from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import Recipe, config_hash
-from nasproxy.datasets import Dataset, LabeledImages
-from nasproxy.proxyset import ProxySet
+from nasproxy.data import Dataset, LabeledImages
+from nasproxy.data.proxy_set import ProxySet
 
 
 def toy_split(num_per_class, seed, *, num_classes=3, shape=(1, 8, 8)):

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from nasproxy.atomic import write_atomically
 from nasproxy.config import CondenseConfig, config_hash
-from nasproxy.datasets import Dataset
-from nasproxy.errors import NasproxyError
+from nasproxy.core.errors import NasproxyError
+from nasproxy.core.files import write_atomically
+from nasproxy.data import Dataset
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import torch
 
-from nasproxy.condense.faster import early_recipe
-from nasproxy.condense.generative_teaching import INTERVAL, curriculum, generator_flops
-from nasproxy.condense.nets import build_net
-from nasproxy.condense.trajectory_matching import expert_recipe
+from nasproxy.condense.accelerations import early_recipe
+from nasproxy.condense.matching_nets import build_net
+from nasproxy.condense.methods.generative_teaching import INTERVAL, curriculum, generator_flops
+from nasproxy.condense.methods.trajectory_matching import expert_recipe
 from nasproxy.config import READS, SELECTIONS, CondenseConfig
-from nasproxy.datasets import Dataset
+from nasproxy.data import Dataset
 from nasproxy.spaces.inspection import num_flops
-from nasproxy.train import num_updates
+from nasproxy.training.fit import num_updates
 
 FIRST_ORDER, SECOND_ORDER = 3, 9  # forward passes that an image costs
 NUM_NETS = 20  # drawn from a match space for their mean

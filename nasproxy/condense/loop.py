@@ -17,9 +17,9 @@ from torch import Tensor
 from nasproxy.condense.checkpoint import Position, checkpoint_key, load_checkpoint, save_checkpoint
 from nasproxy.condense.contract import Progress, Snapshot
 from nasproxy.config import CondenseConfig
-from nasproxy.datasets import Dataset
-from nasproxy.devices import cpu_threads, float32_as
-from nasproxy.errors import NasproxyError
+from nasproxy.core.devices import cpu_threads, float32_as
+from nasproxy.core.errors import NasproxyError
+from nasproxy.data import Dataset
 
 CHECKPOINT_SECONDS = 120.0
 PROGRESS_SECONDS = 0.5  # between read-backs from a CUDA device

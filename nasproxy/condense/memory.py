@@ -9,15 +9,15 @@ from functools import partial
 
 import torch
 
-from nasproxy.chunks import activation_bytes
-from nasproxy.condense.dataset_distillation import num_batches
-from nasproxy.condense.generative_teaching import INTERVAL, Generator, curriculum
-from nasproxy.condense.nets import batch_norms, build_net, judging_part
-from nasproxy.condense.soft_label import num_soft_batches
-from nasproxy.condense.trajectory_matching import EXPERT_BATCH
+from nasproxy.condense.matching_nets import batch_norms, build_net, judging_part
+from nasproxy.condense.methods.generative_teaching import INTERVAL, Generator, curriculum
+from nasproxy.condense.methods.soft_label import num_soft_batches
+from nasproxy.condense.methods.trajectory_matching import EXPERT_BATCH
+from nasproxy.condense.ordered_batches import num_batches
 from nasproxy.condense.unroll import stride_for
 from nasproxy.config import CondenseConfig
-from nasproxy.datasets import Dataset
+from nasproxy.core.chunks import activation_bytes
+from nasproxy.data import Dataset
 from nasproxy.networks import seeded
 
 FLOAT_BYTES = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nasproxy.datasets import Dataset
-from nasproxy.errors import NasproxyError
+from nasproxy.core.errors import NasproxyError
+from nasproxy.data import Dataset
 
 
 class RealBatches:

@@ -22,7 +22,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from nasproxy.chunks import room
+from nasproxy.core.chunks import room
+
+
+def parameter_distance(ours: State, theirs: State, start: State) -> Tensor:
+    """‖θ_S − θ_T‖² over ‖θ_0 − θ_T‖²: how much of the way to θ_T is left, squared; scalar.
+
+    Differs from [DC], eq. 4, by the denominator, a constant for the images, so that one learning rate serves nets of
+    any size and stage, as in trajectory matching.
+    """
+    left = torch.stack([(a - b).square().sum() for a, b in zip(ours, theirs, strict=True)]).sum()
+    way = torch.stack([(a - b).square().sum() for a, b in zip(start, theirs, strict=True)]).sum()
+    return left / way
+
 
 # Of states kept on a CPU. They are read once each, so that the cache, which bounds activations there, does not matter.
 CPU_STATE_BYTES = 2**30

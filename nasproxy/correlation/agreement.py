@@ -16,16 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasproxy.correlation.bootstrap import (
-    NUM_RESAMPLES,
-    Estimate,
-    checked,
-    draws,
-    estimate,
-    holm,
-    p_value,
-    undefined,
-)
+from nasproxy.core.errors import NasproxyError
+from nasproxy.correlation.bootstrap import NUM_RESAMPLES, Estimate, checked, draws, estimate, holm, p_value, undefined
 from nasproxy.correlation.ranks import (
     best_rank_at_k,
     kendall,
@@ -40,7 +32,6 @@ from nasproxy.correlation.ranks import (
     spearman,
     weighted_tau,
 )
-from nasproxy.errors import NasproxyError
 
 # Kendall's sign matrices take n² numbers; beyond this a slower, lean way is taken.
 MAX_MATRIX = 3_000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasproxy.errors import NasproxyError
+from nasproxy.core.errors import NasproxyError
 
 CONFIDENCE = 0.95
 MIN_CANDIDATES = 4  # with three, every resample is a line or undefined

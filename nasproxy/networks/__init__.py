@@ -1,7 +1,7 @@
 """Network families: one function each, flat arguments in, an ``nn.Module`` out.
 
 Every family has the signature ``family(input_shape, num_classes, **options)``, where ``input_shape`` is ``(c, h, w)``
-in pixels and every option has a default. A family raises :class:`~nasproxy.errors.NasproxyError` when the options
+in pixels and every option has a default. A family raises :class:`~nasproxy.core.errors.NasproxyError` when the options
 cannot be built for that input. To add one, write a function and name it in ``NETWORKS`` at the bottom of this file.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from nasproxy.networks.blocks import ACTIVATIONS, NORMS, POOLINGS, num_params, seeded
 from nasproxy.networks.mobilenet import mobilenet
 from nasproxy.networks.nasbench201 import nasbench201
-from nasproxy.networks.parts import ACTIVATIONS, NORMS, POOLINGS, num_params, seeded
 from nasproxy.networks.published import alexnet, convnet, lenet, mlp, resnet18, vgg11
 from nasproxy.networks.resnet import resnet
-from nasproxy.networks.vision import torchvision_model
+from nasproxy.networks.torchvision_models import torchvision_model
 
 __all__ = [
     "ACTIVATIONS",

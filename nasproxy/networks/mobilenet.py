@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nasproxy.errors import NasproxyError
-from nasproxy.networks.parts import positive
+from nasproxy.core.errors import NasproxyError
+from nasproxy.networks.blocks import positive
 
 
 class _SqueezeExcitation(nn.Module):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nasproxy.errors import NasproxyError, unknown
-from nasproxy.networks.parts import positive
+from nasproxy.core.errors import NasproxyError, unknown
+from nasproxy.networks.blocks import positive
 
 CELL_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from nasproxy.errors import NasproxyError
-from nasproxy.networks.parts import ACTIVATIONS, POOLINGS, at_least_one_pixel, choice, make_norm, padded, positive
+from nasproxy.core.errors import NasproxyError
+from nasproxy.networks.blocks import ACTIVATIONS, POOLINGS, at_least_one_pixel, choice, make_norm, padded, positive
 
 
 def convnet(

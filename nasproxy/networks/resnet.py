@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nasproxy.errors import NasproxyError, unknown
-from nasproxy.networks.parts import ACTIVATIONS, choice, make_norm, positive
+from nasproxy.core.errors import NasproxyError, unknown
+from nasproxy.networks.blocks import ACTIVATIONS, choice, make_norm, positive
 
 BLOCKS = ("basic", "bottleneck")
 STEMS = ("conv3", "conv5", "conv3_pool")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nasproxy.errors import NasproxyError
+from nasproxy.core.errors import NasproxyError
 from nasproxy.spaces.model import Candidate, SearchSpace, Shape, describe_error
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def uniform_sample(
     inspection: SpaceInspection, size: int, seed: int, *, among: Callable[[Candidate], bool] = lambda candidate: True
 ) -> list[Candidate]:
     """``size`` distinct valid candidates, uniform over the space; a larger size keeps the smaller sample's members."""
-    from nasproxy.randomness import derive_seed
+    from nasproxy.core.randomness import derive_seed
 
     rng = np.random.default_rng(derive_seed(seed, "validation sample"))
     chosen: dict[str, Candidate] = {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasproxy.config import config_hash
-from nasproxy.errors import NasproxyError, nearest, unknown
+from nasproxy.core.errors import NasproxyError, nearest, unknown
 
 if TYPE_CHECKING:
     import optuna

@@ -1,0 +1,28 @@
+"""What each command does and says, one file per command: the work, and the lines a person reads on the way."""
+
+from nasproxy.cli.commands.build import build
+from nasproxy.cli.commands.check import check, list_everything
+from nasproxy.cli.commands.compare import compare_methods
+from nasproxy.cli.commands.demo import demo
+from nasproxy.cli.commands.evaluate import evaluate
+from nasproxy.cli.commands.export import export
+from nasproxy.cli.commands.output import Source
+from nasproxy.cli.commands.report import compare, report
+from nasproxy.cli.commands.search import search
+from nasproxy.cli.commands.validate import plan, validate
+
+__all__ = [
+    "Source",
+    "build",
+    "check",
+    "compare",
+    "compare_methods",
+    "demo",
+    "evaluate",
+    "export",
+    "list_everything",
+    "plan",
+    "report",
+    "search",
+    "validate",
+]

@@ -1,0 +1,74 @@
+"""``nasproxy report``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nasproxy.cli.commands.output import say
+from nasproxy.core.errors import NasproxyError
+from nasproxy.core.wording import signed
+from nasproxy.correlation import Estimate
+from nasproxy.report.comparison import compare as compare_runs
+from nasproxy.report.comparison import load_runs, write_comparison
+from nasproxy.report.comparison.conclusions import p_text
+from nasproxy.report.data import read_report
+from nasproxy.report.page import write_report
+from nasproxy.report.verdict import three_lines
+from nasproxy.search.run_folder import REPORT_FILE, load_settings
+
+COMPARE_FILE = "compare.html"
+MAX_PAIRS = 6  # on the terminal; the page has all
+
+
+def compare(folders: Sequence[Path], out: Path | None) -> Path:
+    """Writes the comparison of several finished runs, from their data; trains and loads nothing."""
+    if out is not None and out.is_dir():
+        raise NasproxyError(
+            f"--out takes a file, but '{out}' is a folder: name one in it, such as {out / 'NAME.html'}."
+        )
+    runs = load_runs(folders)
+    found = compare_runs(runs)
+    width = max(len(run.name) for run in runs)
+    for run in runs:
+        gap = run.report.difference
+        random = "" if gap is None else f"   minus random images {_short(gap)}"
+        say(run.key, f"{run.name:<{width}}   n = {run.rho.n}   ρ {_short(run.rho)}{random}")
+    if len(found.pairs) <= MAX_PAIRS:
+        for pair in found.pairs:
+            how = f"paired, {pair.shared} shared" if pair.paired else f"not paired: {pair.why}"
+            p = "" if pair.p is None else f"   {p_text(pair.p)}"
+            say(f"{pair.first} − {pair.second}", f"{_short(pair.difference)}{p}   {how}")
+    say("", found.verdict.sentence)
+    path = write_comparison(found, out or _default(folders))
+    say("report", str(path))
+    return path
+
+
+def _short(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return signed(estimate.value)
+    return f"{signed(estimate.value)} ({signed(estimate.low)} to {signed(estimate.high)})"
+
+
+def _default(folders: Sequence[Path]) -> Path:
+    """In the folder that holds all runs, as the person would write it; in the current one if there is none."""
+    parents = {folder.resolve().parent for folder in folders}
+    if len(parents) > 1:
+        return Path(COMPARE_FILE)
+    path = parents.pop() / COMPARE_FILE
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def report(run: Path, out: Path | None) -> Path:
+    """``nasproxy report``: writes the page of a finished run again, from its data; trains and loads nothing."""
+    load_settings(run)
+    outcome = read_report(run)
+    path = write_report(outcome, out or run / REPORT_FILE)
+    for line in three_lines(outcome):
+        say("", line)
+    say("report", str(path))
+    return path

@@ -1,0 +1,231 @@
+"""Settings of building a proxy set.
+
+References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021. [DSA] Zhao, Bilen,
+"Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021. [IDC] Kim et al., ICML 2022. [Acc-DD] Zhang
+et al., CVPR 2023. [DREAM] Liu et al., ICCV 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from nasproxy.config.common import at_least
+from nasproxy.config.recipes import AUGMENTATIONS, RECIPES, augmentation_for
+from nasproxy.core.errors import NasproxyError, unknown
+
+INITS = ("noise", "real")
+# Of first-order passes; everything else is float32. On a CUDA device "tf32" also lets float32 products use it.
+PRECISIONS = ("float32", "tf32", "bfloat16")
+REAL_CHOICES = ("random", "kmeans")
+NET_DATA = ("synthetic", "real")
+FEATURES = ("embedding", "pixels")
+NET_INITS = ("random", "fixed")
+SOLVERS = ("second_order", "ridge")
+DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse")
+
+# [DC], table of loops: images per class → (T, ς_θ). ς_θ counts epochs over the synthetic set.
+PUBLISHED_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+
+
+def loops_for_ipc(ipc: int) -> tuple[int, int]:
+    """``(inner_steps, net_steps)`` for ``ipc`` images per class.
+
+    The published table where it has the entry. In between and above: ``inner_steps = ipc`` (up to 50), as in every
+    published row, and ``net_steps`` interpolated linearly between the neighbouring rows, rounded, constant above 50.
+    """
+    at_least(1, ipc=ipc)
+    if ipc in PUBLISHED_LOOPS:
+        return PUBLISHED_LOOPS[ipc]
+    largest = max(PUBLISHED_LOOPS)
+    if ipc > largest:
+        return PUBLISHED_LOOPS[largest]
+    low = max(row for row in PUBLISHED_LOOPS if row < ipc)
+    high = min(row for row in PUBLISHED_LOOPS if row > ipc)
+    share = (ipc - low) / (high - low)
+    return ipc, round((1 - share) * PUBLISHED_LOOPS[low][1] + share * PUBLISHED_LOOPS[high][1])
+
+
+def depth_for_image(height: int, width: int) -> int:
+    """Blocks of the matching net that pool an image to about 4 × 4: 3 for 28 or 32 pixels as in [DC], 4 for 64.
+
+    Too deep a net matches noise: on the 8 × 8 digits, three blocks turned real images that train a net to 72 % into
+    ones that train it to 19 %, one block into ones that train it to 90 % (benchmarks/LOG.md).
+    """
+    return max(1, round(math.log2(min(height, width) / 4)))
+
+
+@dataclass(frozen=True)
+class CondenseConfig:
+    """Settings of ``build-proxy``. Names and the paper's symbols:
+
+    ``outer_steps`` K, freshly initialised nets · ``inner_steps`` T, matchings per net · ``net_steps`` ς_θ, epochs of
+    the net over the synthetic set between two matchings · ``lr_img`` η_S · ``lr_net`` η_θ · ``batch_real`` real images
+    per class and matching. ``inner_steps`` and ``net_steps`` of None follow :func:`loops_for_ipc`. ``layer_weights``
+    multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
+    follows :func:`depth_for_image`. ``match_space`` (a YAML file or a shipped name) draws a fresh architecture for
+    every net instead of ``network``. ``augmentation`` is siamese: drawn once per class and matching, for its real and
+    its synthetic images; the net between matchings trains on images augmented one by one. ``num_sets`` independent sets
+    come from one build.
+
+    ``precision`` and ``compile`` of first-order passes (the real images' gradients and the net's training) and
+    ``threads`` of the CPU decide the speed, and digits that do not matter. Where they are None, the command line
+    decides by timing; a build started otherwise is in float32, keeps torch's threads and does not compile.
+
+    For fewer matchings: ``real_choice="kmeans"`` matches with the images nearest to ``batch_real`` cluster centres of
+    their class, chosen anew every ``choice_interval`` matchings ([DREAM]); ``pool`` nets that were trained on the real
+    data for ``pool_epochs`` stand in for freshly initialised ones, every time moved by up to ``perturbation`` of their
+    weights' norm ([Acc-DD]); ``net_data="real"`` trains the net between matchings on ``net_steps`` batches of
+    ``batch_net`` real images, and ``formation`` stores its square of smaller images in each image ([IDC]).
+    """
+
+    method: str = "gradient_matching"
+    ipc: int = 10
+    init: str = "noise"
+    distance: str = "layerwise_cosine"
+    layer_weights: tuple[float, ...] | None = None
+    outer_steps: int = 1000
+    inner_steps: int | None = None
+    net_steps: int | None = None
+    lr_img: float | None = None
+    momentum_img: float = 0.5
+    lr_net: float = 0.01
+    batch_real: int = 256
+    batch_net: int = 256
+    batch_norm_images: int = 16
+    network: str = "convnet"
+    width: int = 128
+    depth: int | None = None
+    norm: str = "instance"
+    match_space: str | None = None
+    augmentation: str = "none"
+    precision: str | None = None
+    threads: int | None = None
+    compile: bool | None = None
+    num_sets: int = 1
+    real_choice: str = "random"
+    choice_interval: int = 10
+    pool: int = 0
+    pool_epochs: int = 2
+    perturbation: float = 0.0
+    net_data: str = "synthetic"
+    formation: int = 1
+    recipe: str = "one_cycle"
+    seed: int = 0
+    ipc_per_class: tuple[int, ...] | None = None
+    num_images: int | None = None
+    features: str = "embedding"
+    net_init: str = "random"
+    solver: str = "second_order"
+    unroll_steps: int = 10
+    unroll_epochs: int = 3
+    num_experts: int = 100
+    expert_epochs: int = 50
+    start_epochs: int = 20
+    target_epochs: int = 2
+
+    def __post_init__(self) -> None:
+        if self.ipc_per_class is not None:
+            for count in self.ipc_per_class:
+                at_least(1, ipc_per_class=count)
+        at_least(1, num_images=self.num_images, unroll_steps=self.unroll_steps, unroll_epochs=self.unroll_epochs)
+        at_least(1, num_experts=self.num_experts, expert_epochs=self.expert_epochs, target_epochs=self.target_epochs)
+        at_least(0, start_epochs=self.start_epochs)
+        at_least(1, num_sets=self.num_sets, threads=self.threads, formation=self.formation)
+        at_least(1, choice_interval=self.choice_interval, pool_epochs=self.pool_epochs)
+        at_least(0, pool=self.pool, perturbation=self.perturbation)
+        if self.method == "dsa" and self.augmentation == "none":
+            raise NasproxyError("Method 'dsa' needs an augmentation, but got augmentation='none': use 'dsa'.")
+        if self.perturbation and not self.pool:
+            raise NasproxyError(
+                f"perturbation={self.perturbation:g} moves the nets of a pool, but pool=0: give the pool a size, "
+                "or leave perturbation out."
+            )
+        at_least(1, ipc=self.ipc, outer_steps=self.outer_steps, inner_steps=self.inner_steps, depth=self.depth)
+        at_least(1, batch_real=self.batch_real, batch_net=self.batch_net, batch_norm_images=self.batch_norm_images)
+        at_least(0, net_steps=self.net_steps, momentum_img=self.momentum_img, seed=self.seed)
+        for name, value in (("lr_img", self.lr_img), ("lr_net", self.lr_net)):
+            if value is not None and not value > 0:
+                raise NasproxyError(f"`{name} > 0` must hold, but got {name}={value:g}.")
+        for kind, word, known in (
+            ("init", self.init, INITS),
+            ("distance", self.distance, DISTANCE_NAMES),
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+            ("precision", self.precision or PRECISIONS[0], PRECISIONS),
+            ("choice of real images", self.real_choice, REAL_CHOICES),
+            ("data for the net", self.net_data, NET_DATA),
+            ("kind of features", self.features, FEATURES),
+            ("start of the net", self.net_init, NET_INITS),
+            ("solver", self.solver, SOLVERS),
+            ("recipe", self.recipe, tuple(RECIPES)),
+        ):
+            if word not in known:
+                raise unknown(kind, word, known)
+
+    def counts(self, num_classes: int) -> tuple[int, ...]:
+        """Images of each class; with ``num_images``, those spread evenly, the first classes getting what is left over.
+
+        Raises:
+            NasproxyError: when ``ipc_per_class`` has another number of classes.
+        """
+        if self.num_images is not None:
+            each, more = divmod(self.num_images, num_classes)
+            return tuple(each + (label < more) for label in range(num_classes))
+        if self.ipc_per_class is None:
+            return (self.ipc,) * num_classes
+        if len(self.ipc_per_class) != num_classes:
+            raise NasproxyError(
+                f"`ipc_per_class` needs one number for each of the {num_classes} classes, but got "
+                f"{len(self.ipc_per_class)}: {list(self.ipc_per_class)}."
+            )
+        return self.ipc_per_class
+
+    @property
+    def image_lr(self) -> float:
+        """η_S: 0.1, or 0.01 for an MLP as in the reference, unless ``lr_img`` says otherwise."""
+        return self.lr_img if self.lr_img is not None else (0.01 if self.network == "mlp" else 0.1)
+
+    @property
+    def loops(self) -> tuple[int, int]:
+        """``(inner_steps, net_steps)`` with the table filled in."""
+        inner, net = loops_for_ipc(self.ipc)
+        return (
+            inner if self.inner_steps is None else self.inner_steps,
+            net if self.net_steps is None else self.net_steps,
+        )
+
+    def for_data(self, input_shape: tuple[int, int, int], *, flip: bool) -> CondenseConfig:
+        """These settings for images ``(c, h, w)``: the depth filled in, and mirrored only with ``flip``.
+
+        Raises:
+            NasproxyError: when ``formation`` leaves less than two pixels a side.
+        """
+        if 2 * self.formation > min(input_shape[1:]) and self.formation > 1:
+            raise NasproxyError(
+                f"`2 × formation <= side of the images` must hold, but got formation={self.formation} for "
+                f"{input_shape[1]}×{input_shape[2]} images."
+            )
+        depth = self.depth or depth_for_image(*input_shape[1:])
+        return replace(self, depth=depth, augmentation=augmentation_for(self.augmentation, flip))
+
+    def as_json(self) -> dict[str, Any]:
+        """Every value, with the loops resolved; for provenance and hashes."""
+        inner, net = self.loops
+        values = asdict(self) | {
+            "inner_steps": inner,
+            "net_steps": net,
+            "lr_img": self.image_lr,
+            "compile": bool(self.compile),
+            "precision": self.precision or PRECISIONS[0],
+        }
+        for name in ("layer_weights", "ipc_per_class"):
+            if values[name] is not None:
+                values[name] = list(values[name])
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> CondenseConfig:
+        """The inverse of :meth:`as_json`; what is not there is the default."""
+        tuples = {name: tuple(values[name]) for name in ("layer_weights", "ipc_per_class") if values.get(name)}
+        return cls(**(values | tuples))

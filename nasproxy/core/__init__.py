@@ -1,0 +1,1 @@
+"""Ground of everything: errors, files, devices, random streams, progress, words for numbers."""

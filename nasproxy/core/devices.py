@@ -1,0 +1,218 @@
+"""Which device and which machine: chosen once, said aloud, written into every record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from nasproxy.core.distributed import local_number
+from nasproxy.core.errors import NasproxyError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A device, a short name for people, and why it was chosen."""
+
+    device: torch.device
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def _cpu_name() -> str:
+    threads = torch.get_num_threads()
+    return f"CPU with {threads} thread{'s' if threads != 1 else ''}"
+
+
+def choose_device(name: str = "auto") -> DeviceChoice:
+    """``auto`` takes CUDA when there is one (of several processes, each its own), else the CPU.
+
+    Raises:
+        NasproxyError: for a device that torch does not have here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            number = local_number()
+            device = torch.device("cuda") if number is None else torch.device("cuda", number)
+            return DeviceChoice(device, torch.cuda.get_device_name(device), "a CUDA device is available")
+        return DeviceChoice(torch.device("cpu"), _cpu_name(), "no CUDA device is available")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise NasproxyError(f"Unknown device '{name}': use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise NasproxyError(
+                f"Device '{name}' was asked for, but torch sees {count} CUDA devices: use --device cpu."
+            )
+        return DeviceChoice(device, torch.cuda.get_device_name(device), "asked for")
+    if device.type != "cpu":
+        raise NasproxyError(f"Device '{name}' is not supported: use auto, cpu, cuda or cuda:N.")
+    return DeviceChoice(device, _cpu_name(), "asked for")
+
+
+def training_precision(device: torch.device) -> str:
+    """``bfloat16`` where ``device`` has instructions for its products, else ``float32``."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    has = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bfloat16" if has else "float32"
+
+
+POWERCAP = Path(
+    "/sys/class/powercap"
+)  # where Linux shows the energy counters of processors, to those who may read them
+
+
+def energy_meter(device: torch.device) -> Callable[[], float] | None:
+    """A function that gives the joules ``device`` has taken since this call; None where it does not tell.
+
+    Of a CUDA device by NVML, where its Python bindings are installed; of a CPU by the counters of its packages (RAPL),
+    whatever else they compute meanwhile.
+    """
+    if device.type == "cuda":
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+            start = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # in millijoules
+        except Exception:  # noqa: BLE001  # no bindings, no permission, an older card: it does not tell
+            return None
+        return lambda: (pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) - start) / 1e3
+    counters = sorted(POWERCAP.glob("intel-rapl:[0-9]*/energy_uj"))
+    counters = [path for path in counters if path.parent.name.count(":") == 1]  # packages, not their parts
+    try:
+        limits = [int((path.parent / "max_energy_range_uj").read_text()) for path in counters]
+        last = [int(path.read_text()) for path in counters]
+    except (OSError, ValueError):
+        return None
+    if not counters:
+        return None
+    total = 0
+
+    def joules() -> float:
+        nonlocal total
+        for place, path in enumerate(counters):
+            now = int(path.read_text())
+            total += (now - last[place]) % limits[place]  # a counter begins again at its limit
+            last[place] = now
+        return total / 1e6
+
+    return joules
+
+
+SAMPLE_SECONDS = 0.02  # between two looks at the memory of this process
+
+
+@dataclass
+class PeakMemory:
+    """``bytes`` above what was held at the beginning; None where the system does not tell."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
+    """The most memory that the block needs on ``device``, known at its end: of a CUDA device as torch allocates it.
+
+    Of a CPU the resident memory of this process, looked at every ``SAMPLE_SECONDS`` (Linux only).
+    """
+    found = PeakMemory()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield found
+        found.bytes = torch.cuda.max_memory_allocated(device) - before
+        return
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():
+        yield found
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident() -> int:
+        return int(statistics.read_text().split()[1]) * page
+
+    start = most = resident()
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(SAMPLE_SECONDS):
+            most = max(most, resident())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
+        found.bytes = max(most, resident()) - start
+
+
+@contextmanager
+def float32_as(precision: str) -> Iterator[None]:
+    """Lets CUDA compute float32 products in TF32 when ``precision`` is "tf32", and in full float32 otherwise.
+
+    torch's own default uses TF32 in convolutions, which would make "float32" mean something else. The flags are global
+    and are put back.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def compiled_program(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """``function`` compiled by torch, a program for each shape of its tensors."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns of CUDA, unasked
+    return torch.compile(function, dynamic=False)
+
+
+@contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """torch's threads on the CPU, put back afterwards; None leaves them as they are."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(number or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("nasproxy", "torch", "torchvision", "optuna", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware(choice: DeviceChoice) -> str:
+    """One line: device, processor architecture, cores, operating system."""
+    name = _cpu_name() if choice.device.type == "cpu" else choice.name
+    return f"{name}; {platform.machine()}, {os.cpu_count()} cores, {platform.system()}"

@@ -1,0 +1,245 @@
+"""What a data set is: three splits of uint8 images, their normalisation and a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasproxy.core.errors import NasproxyError
+from nasproxy.core.randomness import generator
+
+VAL_SHARE = 0.1
+SPLITS = ("train", "val", "test")
+
+# What numpy and zipfile raise on files that are cut, altered or of another kind.
+BROKEN_ARRAYS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """``images`` ``(n, c, h, w)`` uint8, possibly memory-mapped, and ``labels`` ``(n,)`` int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def by_class(self, num_classes: int) -> list[Tensor]:
+        """The indices of each class 0 … ``num_classes`` − 1, ascending; int64 ``(n_c,)`` each."""
+        order = torch.argsort(self.labels, stable=True)
+        return list(order.split(torch.bincount(self.labels, minlength=num_classes).tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits and what is needed to train on them.
+
+    ``val`` comes from the source or is carved from its training images; ``test`` is for a report's final numbers only.
+    ``mean`` and ``std`` are per channel of ``train``, of pixels in [0, 1]. ``fingerprint`` is a SHA-256 (hex) of the
+    pixels and labels of all three splits and of the class names. ``flip`` tells whether a mirrored image keeps its
+    meaning.
+    """
+
+    name: str
+    train: LabeledImages
+    val: LabeledImages
+    test: LabeledImages
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    flip: bool
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """``(c, h, w)`` of every image."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 ``(n, c, h, w)`` on any device to float32 ``(x / 255 − mean) / std`` on that device."""
+        return normalize(images, self.mean, self.std)
+
+
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """``(x / 255 − mean) / std`` of uint8 images ``(n, c, h, w)``, as float32 on their device."""
+    mean_c, std_c = _per_channel(images, mean), _per_channel(images, std)
+    # One multiply-add per pixel: the memory traffic of this line is paid for every batch.
+    return torch.addcmul(-mean_c / std_c, images.to(torch.float32), 1 / (255 * std_c))
+
+
+def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The inverse of :func:`normalize`, rounded and clamped to uint8; exact on images that came from uint8."""
+    pixels = images * _per_channel(images, std) + _per_channel(images, mean)
+    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _per_channel(images: Tensor, values: Sequence[float]) -> Tensor:
+    if images.ndim != 4 or images.shape[1] != len(values):
+        raise NasproxyError(
+            f"`images` must be (n, {len(values)}, h, w) for {len(values)} channel means, but got {tuple(images.shape)}."
+        )
+    return torch.tensor(values, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
+
+
+def assemble(name: str, splits: Mapping[str, LabeledImages], class_names: Sequence[str], *, flip: bool) -> Dataset:
+    """A :class:`Dataset` from the splits of a source; without ``val``, it is carved from ``train``.
+
+    Raises:
+        NasproxyError: when the splits do not fit each other or the class names, see :func:`check_labels`.
+    """
+    check_labels(name, {split: data.labels.numpy() for split, data in splits.items()}, class_names)
+    shape = splits["train"].images.shape[1:]
+    for split, data in splits.items():
+        if len(data.images) != len(data.labels):
+            raise NasproxyError(
+                f"'{name}' needs one label per image, but {split} has {len(data.images)} images and {len(data)} labels."
+            )
+        if data.images.shape[1:] != shape:
+            raise NasproxyError(
+                f"All splits of '{name}' must hold images of one size, but train has (c, h, w) = {tuple(shape)} and "
+                f"{split} {tuple(data.images.shape[1:])}."
+            )
+    if not all(shape):
+        raise NasproxyError(f"Images of '{name}' must have at least one pixel, but are (c, h, w) = {tuple(shape)}.")
+    train = splits["train"]
+    if "val" in splits:
+        val = splits["val"]
+    else:
+        is_val = torch.from_numpy(val_mask(name, train.labels.numpy(), len(class_names)))
+        train, val = (LabeledImages(train.images[mask], train.labels[mask]) for mask in (~is_val, is_val))
+    mean, std = _mean_and_std(train.images.numpy())
+    parts = {"train": train, "val": val, "test": splits["test"]}
+    fingerprint = _fingerprint(parts, class_names)
+    return Dataset(
+        name, **parts, class_names=tuple(class_names), mean=mean, std=std, fingerprint=fingerprint, flip=flip
+    )
+
+
+def check_labels(name: str, labels: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
+    """Refuses a missing or empty split, fewer than two classes, labels that are no class, classes without training.
+
+    ``labels`` holds int64 ``(n,)`` per split.
+
+    Raises:
+        NasproxyError: for the first of these.
+    """
+    for split in ("train", "test"):
+        if split not in labels:
+            raise NasproxyError(f"'{name}' needs a train and a test split, but has {_words(labels)}: add {split}.")
+    if len(class_names) < 2:
+        raise NasproxyError(f"A data set needs at least 2 classes, but '{name}' has {len(class_names)}.")
+    for split, values in labels.items():
+        if not len(values):
+            raise NasproxyError(f"Every split of '{name}' needs images, but {split} is empty.")
+        wrong = values[(values < 0) | (values >= len(class_names))]
+        if len(wrong):
+            raise NasproxyError(
+                f"Labels of '{name}' must be 0 … {len(class_names) - 1} (it has {len(class_names)} classes), but "
+                f"{split} has {wrong[0]}."
+            )
+    untrained = np.flatnonzero(np.bincount(labels["train"], minlength=len(class_names)) == 0)
+    if len(untrained):
+        label = untrained[0]
+        elsewhere = [split for split, values in labels.items() if (values == label).any()]
+        raise NasproxyError(
+            f"Every class needs training images, but '{name}' has none of class {label} ('{class_names[label]}')"
+            f"{', which is in ' + _words(elsewhere) if elsewhere else ''}: add some, or remove the class."
+        )
+
+
+def numbered_classes(name: str, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Class names "0" … "C−1" for labels that come without names.
+
+    Raises:
+        NasproxyError: when the labels are not 0 … C−1, each of them used.
+    """
+    used = np.unique(np.concatenate(list(labels.values())))
+    if len(used) and (used[0] != 0 or used[-1] != len(used) - 1):
+        first = used[0] if used[0] != 0 else used[np.flatnonzero(used != np.arange(len(used)))[0]]
+        raise NasproxyError(
+            f"Labels of '{name}' must be the integers 0 … {len(used) - 1} (it uses {len(used)} different ones), but "
+            f"{first} is there: renumber them."
+        )
+    return tuple(str(label) for label in used)
+
+
+def held_out(labels: np.ndarray, num_classes: int, share: float, stream: str) -> np.ndarray:
+    """A stratified draw of ``share`` of ``labels`` ``(n,)``, as a boolean mask ``(n,)``.
+
+    It depends on the labels and the name of the stream only, never on the user's seed. Every class of two or more gives
+    at least one image and keeps at least one.
+    """
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, indices in enumerate(LabeledImages(torch.empty(0), torch.from_numpy(labels)).by_class(num_classes)):
+        n = len(indices)
+        count = min(max(round(share * n), 1), n - 1) if n >= 2 else 0
+        mask[indices[torch.randperm(n, generator=generator(stream, label))[:count]].numpy()] = True
+    return mask
+
+
+def val_mask(name: str, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Which training images become ``val`` where the source has none: a tenth of each class."""
+    mask = held_out(labels, num_classes, VAL_SHARE, "val split")
+    if not mask.any():
+        raise NasproxyError(
+            f"A validation split is carved from train, but every class of '{name}' has a single training image: add "
+            "more, or a val split."
+        )
+    return mask
+
+
+def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per channel, from exact counts of the 256 values, so that neither order nor chunks change the last bit."""
+    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
+    for start in range(0, len(images), 1024):
+        for channel in range(images.shape[1]):
+            counts[channel] += np.bincount(images[start : start + 1024, channel].ravel(), minlength=256)
+    value = np.arange(256) / 255
+    weight = counts / counts.sum(1, keepdims=True)
+    mean = weight @ value
+    std = np.sqrt((weight * (value - mean[:, None]) ** 2).sum(1))
+    # A constant channel has no spread to divide by: one grey level keeps the result finite.
+    return tuple(mean.tolist()), tuple(np.maximum(std, 1 / 255).tolist())
+
+
+def _fingerprint(splits: Mapping[str, LabeledImages], class_names: Sequence[str]) -> str:
+    shapes = {split: list(data.images.shape) for split, data in splits.items()}
+    digest = hashlib.sha256(json.dumps([list(class_names), shapes], sort_keys=True).encode())
+    for split in SPLITS:
+        digest.update(np.ascontiguousarray(splits[split].images.numpy()).data)
+        digest.update(splits[split].labels.numpy().astype("<i8").data)
+    return digest.hexdigest()
+
+
+def _words(names: Mapping[str, object] | Sequence[str]) -> str:
+    return " and ".join(names) or "neither"

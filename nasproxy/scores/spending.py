@@ -1,0 +1,54 @@
+"""FLOPs of a proxy set and of the search on it: what rivals at equal total cost may spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nasproxy.condense.cost import FIRST_ORDER, condensing_flops
+from nasproxy.config import CondenseConfig, SearchConfig
+from nasproxy.core.errors import NasproxyError
+from nasproxy.data import Dataset
+from nasproxy.data.proxy_set import ProxySet
+from nasproxy.spaces import SpaceInspection
+from nasproxy.training.tasks import TrainingTask
+
+
+@dataclass(frozen=True)
+class Spending:
+    """FLOPs of making the proxy set, and of training all candidates of the search on it."""
+
+    making: float
+    training: float
+
+    def times(self, own: float = 0.0) -> float:
+        """How many times the proxy's training cost a candidate may cost, when making the rival costs ``own``; ≥ 1."""
+        return max(1.0, (self.making + self.training - own) / self.training) if self.training > 0 else 1.0
+
+    def buys_full_training(self, proxy_images: float, full_images: float) -> bool:
+        """Whether at this cost each candidate could be trained fully, on ``full_images`` images counted by epoch.
+
+        ``proxy_images``: as many as it sees on the proxy set. Rivals at equal total cost are then none: the truth is.
+        """
+        return self.times() * proxy_images >= full_images
+
+
+def spending_of(
+    proxy: ProxySet, dataset: Dataset, task: TrainingTask, inspection: SpaceInspection, config: SearchConfig
+) -> Spending | None:
+    """What the search spends, by its settings; None where the proxy's settings cannot be read any more.
+
+    Of several proxy sets those are counted that its seeds train on.
+    """
+    known = {name: value for name, value in proxy.provenance["config"].items() if name != "match_space_hash"}
+    if known.get("match_space") is not None:
+        known["match_space"] = proxy.record.get("match_space")
+    if known.get("layer_weights") is not None:
+        known["layer_weights"] = tuple(known["layer_weights"])
+    try:
+        making = task.num_sets(config.seeds) * condensing_flops(dataset, CondenseConfig.from_json(known))
+    except (NasproxyError, TypeError):
+        return None
+    sizes = [inspection.counts(candidate).flops for candidate in inspection.valid]
+    mean = sum(sizes) / len(sizes) if sizes else 0.0
+    seen = task.recipe.epochs * len(task.train.images)
+    return Spending(making, config.trials * config.seeds * FIRST_ORDER * seen * mean)

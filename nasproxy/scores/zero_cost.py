@@ -1,0 +1,380 @@
+"""Scores that need no training: each looks at a freshly initialised net and one minibatch, once.
+
+Every function takes ``(net, images, labels)``: an untrained net, normalised ``images`` ``(n, c, h, w)`` and class
+indices ``labels`` ``(n,)`` on the net's device. It returns one number, and higher ranks better. The net is used up: its
+weights, statistics and mode may change. *Layers* are the net's convolutions and linear layers, ``w`` their weights, and
+``L`` is the mean cross-entropy of the minibatch in training mode, with dropout switched off.
+
+References: [A] Abdelfattah, Mehrotra, Dudziak, Lane, "Zero-Cost Proxies for Lightweight NAS", ICLR 2021, where
+``grad_norm``, ``snip``, ``grasp``, ``fisher``, ``synflow``, ``jacob_cov`` and the vote are defined for whole nets ·
+[Zen] Lin et al., "Zen-NAS", ICCV 2021 · [ZiCo] Li et al., "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on
+Gradients", ICLR 2023 · [NWOT] Mellor, Turner, Storkey, Crowley, "Neural Architecture Search without Training", ICML
+2021, whose first version (2020) defines ``jacob_cov``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nasproxy.core.randomness import derive_seed
+from nasproxy.networks import num_params
+from nasproxy.spaces import num_flops
+
+Images = tuple[int, int, int]
+
+MINIBATCH = 64  # images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128, [Zen] 16 times 32
+
+LAYERS = (nn.Conv2d, nn.Linear)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)  # the second is instance norm, too
+NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
+
+
+def _weights(net: nn.Module) -> list[Tensor]:
+    return [module.weight for module in net.modules() if isinstance(module, LAYERS)]
+
+
+def _loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(net(images), labels)
+
+
+def _gradients(loss: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    """∂loss/∂w, zeros for weights that the loss does not depend on."""
+    found = torch.autograd.grad(loss, weights, create_graph=create_graph, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+
+
+@contextmanager
+def _hooked(
+    net: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], hook: Callable[..., Tensor | None]
+) -> Iterator[None]:
+    """Calls ``hook(module, inputs, output)`` after every module of ``kinds``; a tensor it returns is the output."""
+    handles = [module.register_forward_hook(hook) for module in net.modules() if isinstance(module, kinds)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# ----------------------------------------------------------------------------------------------------------------- size
+
+
+def params(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Number of trainable parameters.
+
+    Cost: none.
+    """
+    return float(num_params(net))
+
+
+def flops(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Floating point operations of one image's forward pass, two per multiply-add.
+
+    Cost: one forward pass of two images.
+    """
+    _, channels, height, width = images.shape
+    return float(num_flops(net.eval(), (channels, height, width)))
+
+
+@torch.no_grad()
+def latency(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Seconds of a forward pass of the minibatch on this device: the median of nine, after two to warm up.
+
+    As a score it ranks as the other sizes do, slower is higher; as an objective it is minimised.
+
+    Cost: eleven forward passes with nothing beside them.
+    """
+    net.eval()
+    seconds = []
+    for _ in range(11):
+        start = time.perf_counter()
+        net(images)
+        if images.device.type == "cuda":
+            torch.cuda.synchronize(images.device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[2:])
+
+
+@torch.no_grad()
+def l2_norm(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ_layers ‖w‖₂`` at initialisation.
+
+    Cost: none.
+    """
+    return sum(w.double().norm().item() for w in _weights(net))
+
+
+# ------------------------------------------------------------------------------------------------------------ gradients
+
+
+def grad_norm(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ_layers ‖∂L/∂w‖₂`` [A].
+
+    Cost: one forward and backward pass.
+    """
+    return sum(g.double().norm().item() for g in _gradients(_loss(net, images, labels), _weights(net)))
+
+
+def snip(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ |w ⊙ ∂L/∂w|`` [A], after Lee, Ajanthan, Torr, "SNIP", ICLR 2019. Layers of a ReLU net may be rescaled.
+
+    Cost: one forward and backward pass.
+    """
+    weights = _weights(net)
+    gradients = _gradients(_loss(net, images, labels), weights)
+    return sum((w * g).abs().double().sum().item() for w, g in zip(weights, gradients, strict=True))
+
+
+def grasp(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``−Σ w ⊙ (H ∂L/∂w)`` with the Hessian ``H`` of ``L`` [A], after Wang, Zhang, Grosse, "GraSP", ICLR 2020.
+
+    Cost: one forward pass and two backward passes, the second through the first.
+    """
+    weights = _weights(net)
+    gradients = _gradients(_loss(net, images, labels), weights, create_graph=True)
+    product = sum(((g * g.detach()).sum() for g in gradients), torch.zeros((), device=images.device))
+    hessian = _gradients(product, weights) if product.requires_grad else [torch.zeros_like(w) for w in weights]
+    return -sum((w * h).double().sum().item() for w, h in zip(weights, hessian, strict=True))
+
+
+def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ_layers Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²`` over the layers' outputs ``a`` [A].
+
+    After Turner et al., "BlockSwap", ICLR 2020. Differs from the released code of [A]: that counts every channel once
+    per weight of the channel.
+
+    Cost: one forward and backward pass.
+    """
+    parts: list[Tensor] = []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        activations = output.detach().clone()  # a ReLU that works in place comes next
+
+        def add(gradient: Tensor) -> None:
+            product = activations * gradient
+            by_channel = product.flatten(2).sum(2) if isinstance(module, nn.Conv2d) else product
+            parts.append(0.5 * by_channel.double().square().mean(0).sum())
+
+        if output.requires_grad:
+            output.register_hook(add)
+
+    with _hooked(net, LAYERS, watch):
+        _loss(net, images, labels).backward()
+    return sum(part.item() for part in parts)
+
+
+def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ_layers log Σ_w mean|∂L/∂w| / std ∂L/∂w`` over two halves of the minibatch [ZiCo].
+
+    Weights whose gradient does not vary are left out, as are layers without any other. The std is that of a population.
+
+    Cost: one forward and backward pass.
+    """
+    weights = _weights(net)
+    halves = [
+        _gradients(_loss(net, some, own), weights)
+        for some, own in zip(images.tensor_split(2), labels.tensor_split(2), strict=True)
+    ]
+    total = 0.0
+    for pair in zip(*halves, strict=True):
+        gradients = torch.stack(pair).double()
+        mean, std = gradients.abs().mean(0), gradients.std(0, correction=0)
+        ratio = (mean[std > 0] / std[std > 0]).sum().item()
+        total += math.log(ratio) if ratio > 0 else 0.0
+    return total
+
+
+def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ |w ⊙ ∂R/∂w|``, where ``R`` sums the outputs for an image of ones under ``|w|`` and ``|bias|``, without norms.
+
+    [A], after Tanaka, Kunin, Yamins, Ganguli, "SynFlow", NeurIPS 2020. It sees no data: of a net of ``l`` layers in a
+    row without biases it is ``l R``, and layers may be rescaled. Norms of every kind are skipped, as batch norm there.
+    In float64, because ``R`` grows with the product of the widths.
+
+    Cost: one forward and backward pass of one image.
+    """
+    net.double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.abs_()
+    weights = _weights(net)
+    ones = torch.ones_like(images[:1], dtype=torch.float64)
+    with _hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
+        gradients = _gradients(net(ones).sum(), weights)
+    return sum((w * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------- images told apart
+
+
+def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``−Σ_i log(λ_i + k) + 1 / (λ_i + k)``, ``k = 10⁻⁵``, ``λ`` the eigenvalues of the Jacobians' correlation [A].
+
+    The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. Images that a net treats
+    alike have correlated ones; the scale of the outputs does not matter. Minus infinity for a net that does not see its
+    images, for it tells none apart.
+
+    Cost: one forward and backward pass.
+    """
+    images = images.clone().requires_grad_()
+    (jacobian,) = torch.autograd.grad(net(images).sum(), images, allow_unused=True)
+    if jacobian is None or not jacobian.any():
+        return -math.inf
+    correlation = torch.corrcoef(jacobian.flatten(1).double())
+    if not torch.isfinite(correlation).all():
+        return math.nan
+    shifted = torch.linalg.eigvalsh(correlation) + 1e-5
+    return -(shifted.log() + 1 / shifted).sum().item()
+
+
+@torch.no_grad()
+def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``log |det K|``, ``K_ij`` the activations on whose sign images i and j agree [NWOT].
+
+    Every activation module of ``torch.nn`` counts by the sign of its input: defined there for ReLU, whose linear
+    regions these signs tell apart; of smooth activations it sees no more than of ReLU.
+
+    Raises:
+        ValueError: for a net without activation modules.
+
+    Cost: one forward pass.
+    """
+    kernel = torch.zeros((len(images), len(images)), dtype=torch.float64, device=images.device)
+    kinds = tuple(
+        {type(m) for m in net.modules() if type(m).__module__ == nn.ReLU.__module__ and type(m) not in NO_ACTIVATIONS}
+    )
+    if not kinds:
+        raise ValueError("naswot counts activation modules, and this net has none: use nn.ReLU for functional.relu")
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        positive = (inputs[0].flatten(1) > 0).float()
+        negative = 1 - positive
+        kernel.add_(positive @ positive.T).add_(negative @ negative.T)
+
+    # Before the module runs: it may overwrite its input.
+    handles = [module.register_forward_pre_hook(watch) for module in net.modules() if isinstance(module, kinds)]
+    net(images)
+    for handle in handles:
+        handle.remove()
+    return torch.linalg.slogdet(kernel)[1].item()
+
+
+# ------------------------------------------------------------------------------------------------------- expressivity
+
+ZEN_STEP = 0.01  # α of [Zen]
+ZEN_IMAGES = 16
+ZEN_REPEATS = 4  # there 32; its spread over draws is a hundredth of that between candidates (benchmarks/LOG.md)
+
+
+@torch.no_grad()
+def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``log E ‖f(x) − f(x + α ε)‖₁ + Σ_norms log √mean σ²``: how much noise moves the features, norms undone [Zen].
+
+    Weights, images ``x`` and ``ε`` are standard normal, from torch's global generator; ``f`` is what enters the global
+    pooling, or else the classifier, after the last convolution. ``σ²`` are the variances that a norm divides by.
+    Differs from the reference: ``σ²`` is the batch's own, as in the paper's algorithm, where the code reads running
+    averages; norms other than batch norm count alike; shortcuts stay.
+
+    Raises:
+        ValueError: for a net without a linear classifier.
+
+    Cost: eight forward passes of 16 images.
+    """
+    found: list[float] = []
+    for _ in range(ZEN_REPEATS):
+        for module in net.modules():
+            if isinstance(module, LAYERS):
+                module.weight.normal_()
+            elif isinstance(module, NORMS) and module.weight is not None:
+                module.weight.fill_(1)
+            if isinstance(module, LAYERS + NORMS) and module.bias is not None:
+                module.bias.zero_()
+        x = torch.randn((ZEN_IMAGES, *images.shape[1:]), device=images.device)
+        noise = torch.randn_like(x)
+        features, scale = _features(net, x)
+        moved, _ = _features(net, x + ZEN_STEP * noise)
+        found.append((moved - features).double().flatten(1).abs().sum(1).mean().log().item() + scale)
+    return fmean(found)
+
+
+def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
+    """``f(images)`` and ``Σ_norms log √mean σ²``."""
+    head: list[Tensor] = []  # inputs of poolings and linear layers since the last convolution
+    scales: list[float] = []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            head.clear()
+        else:
+            head.append(inputs[0])
+
+    def weigh(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        values = inputs[0]
+        if isinstance(module, nn.GroupNorm):
+            groups = values.reshape(len(values), module.num_groups, -1)
+        elif isinstance(module, nn.LayerNorm):
+            groups = values.flatten(-len(module.normalized_shape))
+        else:
+            groups = values.transpose(0, 1).flatten(1)
+        scales.append(0.5 * groups.var(-1, correction=0).mean().log().item())
+
+    with _hooked(net, (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.Linear), watch), _hooked(net, NORMS, weigh):
+        net(images)
+    if not head:
+        raise ValueError("zen reads the features before a linear classifier or a global pooling, and this net has none")
+    convolutional = any(isinstance(module, nn.Conv2d) for module in net.modules())
+    return head[0] if convolutional else head[-1], sum(scales)
+
+
+# ---------------------------------------------------------------------------------------------------------- measurement
+
+
+@dataclass(frozen=True)
+class ZeroCost:
+    """A score's function, its name on a page, and what it sees, in a few words."""
+
+    function: Callable[[nn.Module, Tensor, Tensor], float]
+    label: str
+    description: str
+
+
+def measure(score: str, net: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> float:
+    """``score`` of ``net``, which is used up; what is drawn at random follows from ``seed``.
+
+    The global generators are left as they were. The result may be infinite or NaN where the score is undefined.
+    """
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    device = images.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "zero-cost"))
+        return ZERO_COST[score].function(net, images, labels)
+
+
+# Cheapest first.
+ZERO_COST: dict[str, ZeroCost] = {
+    "params": ZeroCost(params, "Parameter count", "trainable parameters; free"),
+    "flops": ZeroCost(flops, "FLOPs", "floating point operations of a forward pass; free"),
+    "l2_norm": ZeroCost(l2_norm, "L2 norm", "size of the initial weights; free"),
+    "synflow": ZeroCost(synflow, "SynFlow", "product of weights along all paths; a pass of one image"),
+    "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass"),
+    "latency": ZeroCost(latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone"),
+    "grad_norm": ZeroCost(grad_norm, "Gradient norm", "norm of the weights' gradients; a forward and backward pass"),
+    "snip": ZeroCost(snip, "SNIP", "how much the loss depends on each weight; a forward and backward pass"),
+    "fisher": ZeroCost(fisher, "Fisher", "how much the loss depends on each channel; a forward and backward pass"),
+    "jacob_cov": ZeroCost(jacob_cov, "Jacobian covariance", "gradients that tell images apart; a forward and backward"),
+    "zico": ZeroCost(zico, "ZiCo", "gradients large beside their spread; two forward and backward passes of half size"),
+    "zen": ZeroCost(zen, "Zen-score", "how much noise moves the features; eight forward passes of 16 images"),
+    "grasp": ZeroCost(grasp, "GraSP", "how a step changes the gradient's norm; a pass of second order"),
+}

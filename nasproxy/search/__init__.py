@@ -1,0 +1,1 @@
+"""The search: an Optuna study over a space, its proposals, its rungs, its run folder."""

@@ -1,0 +1,93 @@
+"""Hands trainings to a crew and keeps what comes back: each is done once, and on disk before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from nasproxy.training.jobs import Crew, Job
+from nasproxy.training.ledger import Ledger
+from nasproxy.training.results import Evaluation
+
+# How long a step waits for an answer, in seconds, and so how often work elsewhere is looked at.
+STEP_SECONDS = 1.0
+
+Key = tuple[str, str, str]
+
+
+class Coordinator:
+    """Between a ``crew`` that trains and the ``ledger`` that remembers. Several may share a ledger in a database.
+
+    A job that another coordinator has claimed is left to it, and taken over when that one is not heard of any more. In
+    a file, which has one writer, nothing is claimed.
+    """
+
+    def __init__(self, crew: Crew, ledger: Ledger) -> None:
+        self.crew = crew
+        self.ledger = ledger
+        self._rows: dict[tuple[Key, int], Evaluation] = {}
+        self._absent: set[tuple[Key, int]] = set()  # not in a ledger that only this process writes
+        self._in_flight: set[Key] = set()
+
+    def evaluations(self, job: Job) -> list[Evaluation] | None:
+        """One per seed, in the order of ``job.seeds``; None while one is missing."""
+        rows = [self._row(job.key, seed) for seed in job.seeds]
+        return None if None in rows else [row for row in rows if row is not None]
+
+    def step(self, wanted: Iterable[Job]) -> None:
+        """Starts jobs of ``wanted``, the first ones first, while the crew is free; waits for an answer of any."""
+        elsewhere = False
+        jobs = iter(wanted)
+        while self.crew.free and (job := next(jobs, None)) is not None:
+            if job.key in self._in_flight or not self._missing(job):
+                continue
+            if not self.ledger.local and not self.ledger.claim(*job.key):
+                elsewhere = True
+                continue
+            if missing := self._missing(job):  # another process may have finished it just before the claim
+                self._in_flight.add(job.key)
+                self.crew.submit(replace(job, seeds=missing))
+            else:
+                self._release(job)
+        if not self._in_flight and not elsewhere:
+            return
+        beat = (lambda: None) if self.ledger.local else self.ledger.beat
+        for result in self.crew.results(STEP_SECONDS, beat):
+            self.ledger.add(result.evaluation)
+            self._rows[result.job.key, result.evaluation.seed] = result.evaluation
+            if checkpoint := result.job.checkpoint(self.crew.keep, result.evaluation.seed):
+                checkpoint.unlink(missing_ok=True)
+            if result.finished:
+                self._in_flight.discard(result.job.key)
+                self._release(result.job)
+
+    def finish(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[list[Evaluation]]:
+        """The evaluations of all ``jobs``, trained as far as they are missing, the first ones first."""
+        answers: dict[int, list[Evaluation]] = {}
+        while True:
+            for number, job in enumerate(jobs):
+                if number not in answers and (rows := self.evaluations(job)) is not None:
+                    answers[number] = rows
+            if progress is not None:
+                progress(len(answers), len(jobs))
+            if len(answers) == len(jobs):
+                return [answers[number] for number in range(len(jobs))]
+            self.step(job for number, job in enumerate(jobs) if number not in answers)
+
+    def _release(self, job: Job) -> None:
+        if not self.ledger.local:
+            self.ledger.release(*job.key)
+
+    def _missing(self, job: Job) -> tuple[int, ...]:
+        return tuple(seed for seed in job.seeds if self._row(job.key, seed) is None)
+
+    def _row(self, key: Key, seed: int) -> Evaluation | None:
+        known = self._rows.get((key, seed))
+        if known is not None or (key, seed) in self._absent:
+            return known
+        row = self.ledger.get(*key, seed)
+        if row is not None:
+            self._rows[key, seed] = row
+        elif self.ledger.local:
+            self._absent.add((key, seed))
+        return row

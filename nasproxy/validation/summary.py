@@ -1,0 +1,265 @@
+"""What was measured of the validated candidates, as the rows, summaries and costs of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nasproxy.config import SearchConfig, ValidateConfig
+from nasproxy.core.devices import DeviceChoice, hardware, versions
+from nasproxy.correlation import (
+    Difference,
+    Estimate,
+    biases,
+    corrected,
+    differences,
+    effects,
+    grouped,
+    lexicographic_ranks,
+    parts,
+    rank_agreement,
+    rank_correlation,
+)
+from nasproxy.data import Dataset
+from nasproxy.data.proxy_set import ProxySet
+from nasproxy.report.data import CandidateRow, EpochAgreement, Failure, FrontPoint, ScoreSummary
+from nasproxy.scores.zero_cost import ZERO_COST
+from nasproxy.search.loop import SearchResult
+from nasproxy.search.standings import combined
+from nasproxy.spaces import SearchSpace, SpaceInspection
+from nasproxy.training.results import MeanScore
+from nasproxy.training.tasks import Task, TrainingTask
+from nasproxy.validation.measured import COUNTED, Measured, one_training, reliability_of, truths_of
+from nasproxy.validation.truth_table import Truth
+
+
+def candidate_row(one: Measured, inspection: SpaceInspection, ranking: dict[str, float]) -> CandidateRow:
+    full = one.scores.get("full")
+    counts = inspection.counts(one.candidate)
+    scores: dict[str, float | None] = {name: score.value for name, score in one.scores.items() if name != "full"}
+    scores |= {"params": float(counts.params), "flops": float(counts.flops)}
+    return CandidateRow(
+        id=one.candidate.id,
+        params=one.candidate.params,
+        group=one.group,
+        truth=full.value if full else None,
+        truth_std=full.std if full else None,
+        truth_seeds=full.num_seeds if full else 0,
+        scores=scores,
+        ranking=ranking,
+        stds={name: score.std for name, score in one.scores.items() if score.std is not None and name != "full"},
+        curve=full.curve if full else (),
+    )
+
+
+def _ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
+    """What ranks candidates by a score: its value; of a trained one the accuracy, the loss breaking ties.
+
+    Where it is minus infinity, a number below all others stands for it.
+    """
+    values = np.array([score.value for score in scores], dtype=float)
+    if not isinstance(task, TrainingTask):
+        finite = values[~np.isnan(values)]
+        if not finite.size:
+            return np.zeros_like(values)
+        return np.where(np.isnan(values), finite.min() - max(0.05 * np.ptp(finite), 1e-3), values)
+    return lexicographic_ranks(values, -np.array([score.loss for score in scores], dtype=float))
+
+
+def columns_of(
+    complete: list[Measured], inspection: SpaceInspection, measured_by: Mapping[str, Task], search: SearchResult
+) -> dict[str, np.ndarray]:
+    """What each score ranks the candidates by, ``(n,)`` each, higher better."""
+    columns = {name: _ranking_score(task, [one.scores[name] for one in complete]) for name, task in measured_by.items()}
+    columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
+    columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
+    objective = search.objective
+    if objective.is_sum and all(task.score in columns for _, task in objective.terms):
+
+        def value(one: Measured) -> float:
+            counts = inspection.counts(one.candidate)
+            own = one.scores | {
+                name: MeanScore(float(count), None, None, 0.0, 1, None)
+                for name, count in (("params", counts.params), ("flops", counts.flops))
+            }
+            terms = replace(objective, against=())
+            return combined(terms, search.standings, [own[task.score] for task in terms.tasks])[0].value or 0.0
+
+        columns[objective.name] = np.array([value(one) for one in complete], dtype=float)
+    return columns
+
+
+def summaries_of(
+    complete: list[Measured],
+    columns: Mapping[str, np.ndarray],
+    measured_by: Mapping[str, Task],
+    inspection: SpaceInspection,
+    config: ValidateConfig,
+) -> tuple[ScoreSummary, ...]:
+    """Agreement of every score with the truth, on the sampled candidates that all of them could measure."""
+    truth = truths_of(complete)
+    labels = {name: task.label for name, task in measured_by.items()}
+    labels |= {name: ZERO_COST[name].label for name in COUNTED}
+    size = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
+    strata = strata_of(complete, inspection)
+    flops = float(np.mean([inspection.counts(one.candidate).flops for one in complete])) if complete else 0.0
+    of_truth = reliability_of(complete, "full", config.seed)
+
+    def seconds(name: str) -> float:
+        return float(np.mean([one.scores[name].seconds for one in complete])) if complete else 0.0
+
+    def summary(name: str, column: np.ndarray) -> ScoreSummary:
+        agreement = rank_agreement(column, truth, k=config.k, seed=config.seed)
+        task = measured_by.get(name)
+        measured = task is not None
+        trained = isinstance(task, TrainingTask)
+        energies = [one.scores[name].joules for one in complete] if measured else []
+        num_seeds = complete[0].scores[name].num_seeds if complete and measured else 1
+        own = reliability_of(complete, name, config.seed) if measured else EXACT
+        return ScoreSummary(
+            name=name,
+            label=labels.get(name, f"Searched by: {name}"),
+            agreement=agreement,
+            num_images=None if task is None else len(task.train.images),
+            seconds_per_candidate=seconds(name) if measured else 0.0,
+            one_off_seconds=task.made_in * task.num_sets(num_seeds) if isinstance(task, TrainingTask) else 0.0,
+            parts=parts(column, truth, size=size, strata=strata, seed=config.seed),
+            reliability=own,
+            corrected=corrected(agreement.spearman, own, of_truth),
+            effects=effects(column, strata, seed=config.seed),
+            biases=biases(column, truth, strata, seed=config.seed),
+            trained=trained,
+            flops_per_candidate=(
+                num_seeds * one_training(task, flops) if isinstance(task, TrainingTask) else None if measured else 0.0
+            ),
+            joules_per_candidate=_mean_known(energies),
+        )
+
+    return tuple(summary(name, column) for name, column in columns.items())
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean when every value is known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def strata_of(complete: list[Measured], inspection: SpaceInspection) -> dict[str, list[str]]:
+    """For each parameter of the space its value by candidate; numbers with many values in bands."""
+    names = [parameter.name for parameter in inspection.space.parameters]
+    return {name: grouped([one.candidate.params.get(name) for one in complete]) for name in names}
+
+
+def epochs_of(complete: list[Measured], columns: Mapping[str, np.ndarray], seed: int) -> tuple[EpochAgreement, ...]:
+    """How the proxy agrees with full training after some of its epochs, and that with its end."""
+    curves = [dict(one.scores["full"].curve) for one in complete]
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    truth = truths_of(complete)
+    found = []
+    for epoch in shared:
+        then = np.array([curve[epoch] for curve in curves])
+        found.append(
+            EpochAgreement(
+                epoch,
+                rank_correlation(columns["proxy"], then, seed=seed),
+                rank_correlation(then, truth, seed=seed),
+            )
+        )
+    return tuple(found)
+
+
+# Of a count, which no seed changes.
+EXACT = Estimate(1.0, 1.0, 1.0, 0)
+
+
+def differences_of(
+    complete: list[Measured], columns: Mapping[str, np.ndarray], seed: int
+) -> tuple[Estimate | None, tuple[Difference, ...]]:
+    """ρ of the proxy minus that of the random subset, and minus that of every other score, tested together."""
+    truth = truths_of(complete)
+    others = {name: column for name, column in columns.items() if name != "proxy"}
+    found = differences(columns["proxy"], others, truth, seed=seed)
+    against_random = next((one.difference for one in found if one.score == "random_subset"), None)
+    return against_random, found
+
+
+def front_points(search: SearchResult) -> tuple[FrontPoint, ...]:
+    """Every ranked candidate of a search with several objectives."""
+    if not search.objective.against:
+        return ()
+    best = {row.candidate.id for row in search.front}
+    return tuple(
+        FrontPoint(row.candidate.params, row.score.value or 0.0, row.against, row.candidate.id in best)
+        for row in search.ranking
+    )
+
+
+def pick_of(rows: tuple[CandidateRow, ...], search: SearchResult, inspection: SpaceInspection) -> CandidateRow | None:
+    """The best of the search's top by full accuracy; without full accuracies, the proxy's own first."""
+    top = [row for row in rows if row.group == "top" and row.truth is not None]
+    if top:
+        return max(top, key=lambda row: row.truth or 0.0)
+    if search.ranking:
+        best = search.ranking[0]
+        return candidate_row(Measured(best.candidate, "top", {search.objective.name: best.score}), inspection, {})
+    return None
+
+
+def failures(measured: list[Measured], search: SearchResult) -> tuple[Failure, ...]:
+    stages = {
+        "proxy": "training on the proxy set",
+        "random_subset": "training on random images",
+        "full": "full training",
+    }
+    searched = "measuring" if search.objective.trained is None else stages["proxy"]
+    found: dict[tuple[str, str], Failure] = {}
+    for row in search.failed:
+        found[row.candidate.id, "proxy"] = Failure(
+            row.candidate.id, row.candidate.params, searched, row.score.failure or ""
+        )
+    for one in measured:
+        for name, score in one.scores.items():
+            if score.failure is not None:
+                found[one.candidate.id, name] = Failure(
+                    one.candidate.id, one.candidate.params, stages.get(name, name), score.failure
+                )
+    return tuple(found.values())
+
+
+def truth_note(dataset: Dataset, config: ValidateConfig, truth: Truth | None) -> str:
+    if truth is not None:
+        return f"accuracy from the table {truth.source}"
+    num = len(dataset.train) if config.images is None else min(config.images, len(dataset.train))
+    seeds = "1 seed" if config.seeds == 1 else f"mean of {config.seeds} seeds"
+    products = "" if config.precision == "float32" else f", products in {config.precision}"
+    return (
+        f"validation accuracy ({len(dataset.val):,} images) after {config.epochs} epochs on {num:,} of "
+        f"{len(dataset.train):,} training images, {seeds}{products}"
+    )
+
+
+def reproducibility(
+    space: SearchSpace,
+    proxy: ProxySet,
+    dataset: Dataset,
+    search_config: SearchConfig,
+    config: ValidateConfig,
+    task: TrainingTask,
+    choice: DeviceChoice,
+) -> tuple[tuple[str, str], ...]:
+    rows = {
+        "data set": f"{dataset.name}, fingerprint {dataset.fingerprint[:16]}",
+        "splits": f"{len(dataset.train):,} train, {len(dataset.val):,} validation, {len(dataset.test):,} test images",
+        "search space": f"{space.name}, hash {space.hash[:16]}",
+        "proxy set": f"{proxy.describe()}, content {proxy.content_id[:16]}",
+        "proxy settings": ", ".join(f"{name}={value}" for name, value in proxy.provenance["config"].items()),
+        "proxy built with": ", ".join(f"{name} {value}" for name, value in proxy.record["versions"].items()),
+        "recipe on small sets": ", ".join(f"{name}={value}" for name, value in vars(task.recipe).items()),
+        "search settings": ", ".join(f"{name}={value}" for name, value in vars(search_config).items()),
+        "validation settings": ", ".join(f"{name}={value}" for name, value in vars(config).items()),
+        "hardware": hardware(choice),
+        "versions": ", ".join(f"{name} {value}" for name, value in versions().items()),
+    }
+    return tuple(rows.items())

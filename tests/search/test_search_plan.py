@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from toy import toy_dataset, toy_proxy
+
+from nasproxy.scores.proxy import proxy_task
+from nasproxy.search import search_plan
+from nasproxy.search.search_plan import plan_search
+from nasproxy.spaces import inspect_space, load_space
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def parts():
+    dataset = toy_dataset()
+    space = load_space("convnet_small")
+    inspection = inspect_space(space, dataset.input_shape, dataset.num_classes)
+    proxy = toy_proxy(dataset)
+    task = proxy_task(proxy, dataset)
+    return space, inspection, dataset, task
+
+
+def plan(parts, limit, monkeypatch, *, search=None, validate=None, name=None, validation=True):
+    monkeypatch.setattr(search_plan, "time_limit", lambda device: limit)
+    monkeypatch.setattr(search_plan, "_seconds_per_image", lambda *a: 1e-3)
+    return plan_search(
+        *parts, search or {}, validate or {}, budget=name, validation=validation, truth=False, device=CPU
+    )
+
+
+def test_search_budgets(parts, monkeypatch):
+    generous = plan(parts, 1e9, monkeypatch)
+    assert generous.budget == "paper"
+    assert generous.search.trials == 360  # no more than can be built
+    tight = plan(parts, 1.0, monkeypatch)
+    assert tight.budget == "quick"
+    assert (tight.search.trials, tight.search.epochs) == (10, 30)
+    assert (tight.validate.sample, tight.validate.images) == (10, 1000)
+    assert "cut to fit" in tight.why
+    assert "10 of 360 candidates" in tight.leaves_out
+    full = plan(parts, 1e9, monkeypatch, name="quick")
+    partly = plan(parts, 0.6 * full.seconds, monkeypatch)
+    assert partly.budget == "quick"
+    assert 0.4 * full.seconds < partly.seconds <= 0.6 * full.seconds
+    kept = plan(parts, 1.0, monkeypatch, search={"trials": 25, "epochs": 70}, validate={"sample": 3, "images": 4000})
+    assert (kept.search.trials, kept.search.epochs) == (25, 70)
+    assert (kept.validate.sample, kept.validate.images) == (3, 4000)
+    asked = plan(parts, 1.0, monkeypatch, name="standard")
+    assert (asked.budget, asked.search.trials) == ("standard", 100)
+    assert (
+        plan(parts, 1.0, monkeypatch, validation=False, name="quick").seconds
+        < plan(parts, 1.0, monkeypatch, name="quick").seconds
+    )
+
+
+@pytest.mark.parametrize(
+    "own", [{"shuffle": False, "schedule": "constant"}, {"schedule": "learned", "lrs": (0.1, 0.2)}]
+)
+def test_what_was_learned_for_its_epochs_keeps_them(parts, monkeypatch, own):
+    space, inspection, dataset, _ = parts
+    proxy = toy_proxy(dataset)
+    task = proxy_task(replace(proxy, recipe=replace(proxy.recipe, **own)), dataset)
+    assert plan((space, inspection, dataset, task), 1e9, monkeypatch, name="quick").search.epochs is None
+    assert plan(parts, 1e9, monkeypatch, name="quick").search.epochs == 100
+
+
+def test_timings_are_of_the_right_order(parts):
+    """What five timed candidates predict for a training, against that training: within a factor of five."""
+    import time
+
+    from nasproxy.networks import seeded
+    from nasproxy.training.fit import fit
+
+    space, inspection, dataset, task = parts
+    predicted = search_plan._seconds_per_image(space, inspection, dataset, 6, CPU, "float32")
+    elapsed = []
+    for candidate in inspection.valid[::40]:
+        net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, 3), 0)
+        start = time.perf_counter()
+        fit(net, task.train, task.recipe, seed=0, device=CPU)
+        elapsed.append((time.perf_counter() - start) / (task.recipe.epochs * 6))
+    mean = sum(elapsed) / len(elapsed)
+    assert predicted / 5 < mean < predicted * 5
