@@ -44,10 +44,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasproxy.condense.build import CONDENSERS, build_proxy
+from nasproxy.condense.build import build_proxy
 from nasproxy.config import (
     BUDGETS,
     FULL_RECIPE,
+    METHODS,
     CondenseConfig,
     Recipe,
     augmentation_for,
@@ -96,8 +97,8 @@ class Settings:
                 f"ipc={self.ipc}: raise --images-per-class."
             )
         for method in self.methods:
-            if method not in CONDENSERS:
-                raise unknown("method", method, CONDENSERS)
+            if method not in METHODS:
+                raise unknown("method", method, METHODS)
         if len(set(self.methods)) < max(1, len(self.methods)):
             raise NasproxyError(
                 f"`methods` must name each method once, and at least one, but got '{','.join(self.methods)}'."

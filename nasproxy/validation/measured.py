@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nasproxy.condense.cost import FIRST_ORDER
+from nasproxy.condense.contract import FIRST_ORDER
 from nasproxy.correlation import Estimate, reliability
 from nasproxy.spaces import Candidate
 from nasproxy.training.results import MeanScore

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nasproxy.cli.commands.output import Source, load_data, say, say_space, size_text
-from nasproxy.condense.build import CONDENSERS
+from nasproxy.config import METHODS
 from nasproxy.core.progress import progress_bar
 from nasproxy.data import DATASETS
 from nasproxy.data.proxy_set import SUFFIX, check_fit, load_proxy
@@ -45,7 +45,7 @@ def list_everything() -> None:
         "data sets (--dataset; or a folder of images or Parquet files, or an .npz)": {
             name: source.description for name, source in DATASETS.items()
         },
-        "methods (build-proxy --method)": {name: _first_line(condenser) for name, condenser in CONDENSERS.items()},
+        "methods (build-proxy --method)": {name: spec.summary for name, spec in METHODS.items()},
         "networks (network: in a space; build-proxy --network)": {
             name: _first_line(network) for name, network in NETWORKS.items()
         },

@@ -10,8 +10,7 @@ from typing import Any
 from nasproxy.cli.commands.build import build
 from nasproxy.cli.commands.evaluate import evaluate
 from nasproxy.cli.commands.output import Source, say
-from nasproxy.condense.build import CONDENSERS
-from nasproxy.config import READS
+from nasproxy.config import METHODS
 from nasproxy.core.errors import NasproxyError, unknown
 from nasproxy.validation.set_page import Evaluated
 
@@ -43,14 +42,14 @@ def compare_methods(
     if not methods or not sizes:
         raise NasproxyError("`compare` needs at least one method and one number of images per class, but got none.")
     for method in methods:
-        if method not in CONDENSERS:
-            raise unknown("method", method, CONDENSERS)
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
     folder = folder or run_folder / f"compare-{Path(source.spec).stem}"
     files, left_out = [], []
     for ipc in dict.fromkeys(sizes):
         for method in dict.fromkeys(methods):
             say("method", f"{method}, {ipc} per class")
-            own = {name: value for name, value in overrides.items() if name in READS[method]}
+            own = {name: value for name, value in overrides.items() if name in METHODS[method].reads}
             try:
                 files.append(
                     build(

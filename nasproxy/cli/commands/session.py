@@ -11,7 +11,8 @@ from pathlib import Path
 
 from nasproxy.cli.commands.output import Source, device_named, load_data, say, say_space, say_workers
 from nasproxy.condense.build_plan import omissions
-from nasproxy.config import SELECTIONS, CondenseConfig, SearchConfig, ValidateConfig
+from nasproxy.condense.provenance import config_of
+from nasproxy.config import METHODS, SearchConfig, ValidateConfig
 from nasproxy.core.devices import DeviceChoice
 from nasproxy.core.progress import progress_bar
 from nasproxy.data import Dataset
@@ -114,11 +115,9 @@ def notes_of(prepared: Prepared, search: SearchConfig, config: ValidateConfig, *
     leaves_out = search_omissions(search, config, prepared.inspection, prepared.dataset, full_training=validation)
     if leaves_out:
         notes.append(f"Against the paper's protocol: {leaves_out}.")
-    built = proxy.provenance["config"]
-    if built["method"] not in SELECTIONS:
-        missing = omissions(
-            CondenseConfig.from_json({name: built[name] for name in built if name != "match_space_hash"})
-        )
+    spec = METHODS.get(proxy.method)
+    if spec is not None and spec.learns:
+        missing = omissions(config_of(proxy))
         if missing:
             notes.append(f"The proxy set was condensed with less than the paper's protocol: {missing}.")
     return notes

@@ -5,12 +5,10 @@ References: [DM] Zhao, Bilen, "Dataset Condensation with Distribution Matching",
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, BuildRun, Condensed, Condenser
 from nasproxy.condense.initial import initial_images, initial_labels
 from nasproxy.condense.loop import learn
 from nasproxy.condense.matching import class_sizes
@@ -35,24 +33,15 @@ def distribution_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     return (real - synthetic).square().sum()
 
 
-def distribution_matching(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns images whose mean embedding by freshly initialised nets is that of the real ones of their class ([DM]).
 
-    Every net sees one matching, under one augmentation for the real and the synthetic images of a class. Takes and
-    returns what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    Every net sees one matching, under one augmentation for the real and the synthetic images of a class.
 
     Raises:
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
     """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    device = run.device
     real = RealBatches(dataset, device)
     num_classes, shape = dataset.num_classes, dataset.input_shape
     images = initial_images(dataset, config).to(device).requires_grad_()
@@ -89,14 +78,19 @@ def distribution_matching(
     seconds = learn(
         dataset,
         config,
+        run,
         leaves={"images": images},
         optimizer=torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img),
         step=step,
         shown=lambda: images,
         note="distance",
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
     )
     return Condensed(images.detach().cpu(), labels.cpu(), seconds)
+
+
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    real = dataset.num_classes * config.batch_real
+    return config.outer_steps * (real + FIRST_ORDER * config.num_seen(dataset.num_classes))
+
+
+METHOD = Condenser(distribution_matching, _passes)

@@ -10,12 +10,11 @@ References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matchi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, SECOND_ORDER, BuildRun, Condensed, Condenser, Unrolled
 from nasproxy.condense.initial import initial_images, initial_labels
 from nasproxy.condense.loop import learn
 from nasproxy.condense.matching import class_sizes, weighted_cross_entropy
@@ -73,26 +72,18 @@ class _Stretch:
         return distance.detach(), gradient
 
 
-def parameter_matching(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+def parameter_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns images on which a net trains to the weights that it trains to on real ones ([DC], eq. 4 and 7).
 
     Every outer step takes a net (a fresh one, or always the same with ``net_init="fixed"``), trains it from θ_0 on real
     batches of ``batch_real`` images per class for ``unroll_steps`` steps to θ_T, and from the same θ_0 on the
     synthetic set to θ_S, whose distance to θ_T is lowered. ``inner_steps`` such stretches follow each other, each from
-    the θ_T before. Takes and returns what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    the θ_T before.
 
     Raises:
         NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
     """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    device = run.device
     real = RealBatches(dataset, device)
     num_classes = dataset.num_classes
     images = initial_images(dataset, config).to(device).requires_grad_()
@@ -129,14 +120,25 @@ def parameter_matching(
     seconds = learn(
         dataset,
         config,
+        run,
         leaves={"images": images},
         optimizer=torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img),
         step=step,
         shown=lambda: images,
         note="distance",
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
     )
     return Condensed(images.detach().cpu(), labels.cpu(), seconds)
+
+
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    """Steps on the synthetic set are run once to get there and once more, differentiated twice, to come back."""
+    real = FIRST_ORDER * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * config.num_seen(dataset.num_classes)
+    return config.outer_steps * config.loops[0] * config.unroll_steps * (real + synthetic)
+
+
+def _unrolled(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    return Unrolled(config.unroll_steps, config.num_seen(dataset.num_classes), others=2, strided=False, split=False)
+
+
+METHOD = Condenser(parameter_matching, _passes, unrolled=_unrolled)

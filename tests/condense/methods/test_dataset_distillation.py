@@ -10,6 +10,7 @@ from torch.nn import functional
 from toy import toy_dataset
 
 from nasproxy.condense.build import build_proxy
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.matching_nets import build_net
 from nasproxy.condense.methods.dataset_distillation import dataset_distillation, inverse_softplus, training_on
 from nasproxy.condense.ordered_batches import batch_order, num_batches
@@ -156,9 +157,9 @@ def test_snapshots_are_sorted_by_class(method, cpu):
 @pytest.mark.parametrize("method", METHODS)
 def test_training_on_the_set_repeats_what_was_learned(method, cpu, tmp_path):
     """A round trip through the file included: ``fit`` ends at the weights of the unrolled training."""
-    config = config_of(method, ipc=4, recipe="one_cycle").for_data((1, 8, 8), flip=False)
+    config = config_of(method, ipc=4, recipe="one_cycle").resolved((1, 8, 8), flip=False)
     dataset = toy_dataset()
-    made = dataset_distillation(dataset, config, device=CPU) if method == METHODS[0] else None
+    made = dataset_distillation(dataset, config, BuildRun(CPU)) if method == METHODS[0] else None
     proxy = load_proxy(save_proxy(build_proxy(dataset, config, choice=cpu), tmp_path / "set.safetensors"))
     recipe = proxy.recipe
     assert (recipe.schedule, recipe.shuffle, recipe.augmentation, recipe.momentum) == ("learned", False, "none", 0.0)
@@ -213,7 +214,7 @@ def accuracy_after(proxy, dataset, config, number=3):
 @pytest.mark.parametrize("method", METHODS)
 def test_what_was_learned_trains_better_than_what_it_started_from(method, cpu):
     dataset = toy_dataset()
-    config = config_of(method, lr_net=0.2, lr_img=0.1, outer_steps=30, width=8).for_data((1, 8, 8), flip=False)
+    config = config_of(method, lr_net=0.2, lr_img=0.1, outer_steps=30, width=8).resolved((1, 8, 8), flip=False)
     before, after = (
         accuracy_after(build_proxy(dataset, own, choice=cpu), dataset, config)
         for own in (replace(config, outer_steps=1, lr_img=1e-30), config)
