@@ -74,7 +74,7 @@ def test_a_set_by_a_default_that_has_changed_since_is_told_of(road, tmp_path):
     save_proxy(old, tmp_path / "proxies" / path.name)
     text = nasproxy(tmp_path, "build-proxy", "--dataset", "digits", *FAST_BUILD)
     assert "is built already" in text
-    assert "by settings that are others now: lr_img was 0.01, is 0.1" in text
+    assert "its settings differ from those that this command chooses now: lr_img was 0.01, is 0.1" in text
 
 
 def test_building_again_is_done_at_once(road):
