@@ -23,7 +23,7 @@ FIRST_ORDER, SECOND_ORDER = 3, 9
 
 @dataclass(frozen=True)
 class BuildRun:
-    """Where one set is built, and who is told of it.
+    """Where one set is built, and what is called meanwhile.
 
     Args:
         device: the build runs there.

@@ -159,7 +159,7 @@ class Experts:
         except OSError as error:
             raise NasproxyError(
                 f"Every expert takes {weights.nbytes / 1e6:.0f} MB, but '{path}' cannot be written ({error}): "
-                "make room and repeat the command, which goes on, or use fewer --num-experts."
+                "free some space and repeat the command, which resumes, or use fewer --num-experts."
             ) from None
 
     def after(self, number: int, epochs: int) -> Tensor:

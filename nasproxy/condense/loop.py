@@ -153,6 +153,23 @@ def learn(
     return recorder.seconds
 
 
+def learn_images(
+    dataset: Dataset, config: CondenseConfig, run: BuildRun, images: Tensor, step: Callable[[int], Tensor]
+) -> float:
+    """:func:`learn` for ``images`` ``(n, c, h, w)`` alone, by SGD with ``momentum_img``; ``step`` gives a distance."""
+    optimizer = torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img)
+    return learn(
+        dataset,
+        config,
+        run,
+        leaves={"images": images},
+        optimizer=optimizer,
+        step=step,
+        shown=lambda: images,
+        note="distance",
+    )
+
+
 def _restore(
     leaves: dict[str, Tensor],
     carried: dict[str, Tensor],

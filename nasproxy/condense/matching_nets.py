@@ -80,9 +80,9 @@ def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torc
 
 
 def judging_part(net: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> int | None:
-    """Real images that go through ``net`` at once, its batch norms frozen: what a CUDA device has room for.
+    """The number of real images that go through ``net`` in one pass, with frozen batch norms.
 
-    On a CPU as many as train fastest; None: all.
+    On a CUDA device it is what the memory has room for, on a CPU what trains fastest. None: all of them.
     """
     if device.type != "cuda":
         return images_per_pass(net, input_shape, device)

@@ -1,8 +1,9 @@
 """Dataset distillation: images, and a step size for each step, that train a net in a few steps to fit the real data.
 
-The set is cut into batches, one for each step of training, which are gone through several times. The loss of the net
-that comes out, on real images, is pulled back through every step (unroll.py) to the images and to the step sizes. So
-the order is part of what is learned: images are stored batch after batch, and the recipe repeats the steps.
+The set is cut into batches, one for each step of training, and the batches are used several times. The loss on real
+images of the net that was trained so is propagated back through every step (unroll.py) to the images and to the step
+sizes. The order is therefore part of what is learned: images are stored batch after batch, and the recipe repeats the
+steps.
 
 References: [DD] Wang, Zhu, Torralba, Efros, "Dataset Distillation", 2018, algorithm 1.
 """
@@ -145,7 +146,8 @@ def dataset_distillation(dataset: Dataset, config: CondenseConfig, run: BuildRun
     whose statistics are those of real images, frozen.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
+            that is not finite.
     """
     number = num_batches(config, dataset.num_classes)
     return distill(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nasproxy.condense.contract import FIRST_ORDER, BuildRun, Condensed, Condenser
 from nasproxy.condense.initial import initial_images, initial_labels
-from nasproxy.condense.loop import learn
+from nasproxy.condense.loop import learn_images
 from nasproxy.condense.matching import class_sizes
 from nasproxy.condense.matching_nets import build_net, embed
 from nasproxy.condense.real_batches import RealBatches
@@ -39,7 +39,8 @@ def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRu
     Every net sees one matching, under one augmentation for the real and the synthetic images of a class.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance
+            that is not finite.
     """
     device = run.device
     real = RealBatches(dataset, device)
@@ -61,7 +62,7 @@ def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRu
         def view(batch: Tensor, own: Tensor) -> Tensor:
             return batch if augmentation is None else apply_augmentation(batch, augmentation.take(own))
 
-        # A net with batch norm sees all of a side at once; others go through in parts that the cache holds.
+        # A net with batch norm needs all real images in one pass. Others see them in parts that fit the cache.
         size = images_per_pass(net, shape, device) or len(numbers)
         net.requires_grad_(False)
         with torch.no_grad():
@@ -75,16 +76,7 @@ def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRu
         distance.backward()
         return distance.detach()
 
-    seconds = learn(
-        dataset,
-        config,
-        run,
-        leaves={"images": images},
-        optimizer=torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img),
-        step=step,
-        shown=lambda: images,
-        note="distance",
-    )
+    seconds = learn_images(dataset, config, run, images, step)
     return Condensed(images.detach().cpu(), labels.cpu(), seconds)
 
 

@@ -1,9 +1,9 @@
-"""Generative teaching: a generator makes the images, from inputs in an order that is learned with it.
+"""Generative teaching: a generator makes the images, from inputs whose order is learned with it.
 
 No image is learned by itself: a small deconvolutional net makes it from a learned input vector and its label. A net
-trains on the images by SGD with momentum; its loss on real images, at the end and every 16 steps, is pulled back
+trains on the images by SGD with momentum. Its loss on real images, at the end and every 16 steps, is propagated back
 through the steps (unroll.py) to the learning rate, the momentum and the images, and from these to the generator and its
-inputs. What is stored is the images, in the order of their use.
+inputs. The images are stored, in the order of their use.
 
 References: [GTN] Such, Rawal, Lehman, Stanley, Clune, "Generative Teaching Networks", ICML 2020.
 """
@@ -265,7 +265,8 @@ def generative_teaching(dataset: Dataset, config: CondenseConfig, run: BuildRun)
     images, frozen.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
+            that is not finite.
     """
     teacher = _Teacher(dataset, config, run.device)
     by_class = teacher.order.argsort().to(run.device)

@@ -65,7 +65,7 @@ def gradient_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -
 
     def state() -> dict[str, Tensor]:
         tensors = {"images": images, "velocity": velocity}
-        if inner + 1 < inner_steps:  # the net goes on
+        if inner + 1 < inner_steps:  # the same net is matched again
             tensors |= {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
             tensors |= {} if chosen is None else {"chosen": chosen}
         return tensors

@@ -1,12 +1,13 @@
-"""Label distillation: a few real images stay as they are, and what is learned is their labels, as probabilities.
+"""Label distillation: a few real images stay as they are, and their labels are learned, as probabilities.
 
-A net learns beside the labels, from them alone. Every outer step asks how its loss on real images would change with
-the labels it is about to learn from, by one of two solvers; moves the labels; and lets the net take its step.
+A net learns beside the labels, from them alone. Every outer step asks how the net's loss on real images would change
+with the labels that the net is about to learn from. One of two solvers answers. Then the labels are moved, and the net
+takes its step.
 
 - ``second_order``: the net takes ``unroll_steps`` steps of SGD on the labelled images, and the gradient of the loss on
-  real images goes back through them ([FDD], algorithm 1).
-- ``ridge``: its last layer is the solution of ridge regression from the labelled images' embeddings to their labels,
-  which is linear in the labels, and a first derivative is enough ([FDD], algorithm 2).
+  real images is propagated back through them ([FDD], algorithm 1).
+- ``ridge``: its last layer is the solution of ridge regression from the labelled images' embeddings to their labels.
+  This is linear in the labels, so a first derivative is enough ([FDD], algorithm 2).
 
 References: [FDD] Bohdal, Yang, Hospedales, "Flexible Dataset Distillation: Learn Labels Instead of Images", 2020, and
 the implementation published with it, from which the constants are.

@@ -1,8 +1,8 @@
 """Parameter matching: a net trained on the synthetic set for ς steps should end where one trained on real data does.
 
-The step between dataset distillation and gradient matching: [DC] states it for one net and in expectation over initial
-nets, with an optimiser that is stopped after ς steps, and goes on to match gradients because it is dear. The step of
-the images goes through all ς steps of training (unroll.py).
+It lies between dataset distillation and gradient matching. [DC] states it for one net and in expectation over initial
+nets, with an optimiser that is stopped after ς steps, and then turns to matching gradients, because this is expensive.
+The gradient of the images is propagated back through all ς steps of training (unroll.py).
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, eq. 3 to 7.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nasproxy.condense.contract import FIRST_ORDER, SECOND_ORDER, BuildRun, Condensed, Condenser, Unrolled
 from nasproxy.condense.initial import initial_images, initial_labels
-from nasproxy.condense.loop import learn
+from nasproxy.condense.loop import learn_images
 from nasproxy.condense.matching import class_sizes, weighted_cross_entropy
 from nasproxy.condense.matching_nets import build_net, freeze_on_real
 from nasproxy.condense.real_batches import RealBatches
@@ -81,7 +81,8 @@ def parameter_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) 
     the θ_T before.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance
+            that is not finite.
     """
     device = run.device
     real = RealBatches(dataset, device)
@@ -117,21 +118,12 @@ def parameter_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) 
         images.grad = gradient
         return total
 
-    seconds = learn(
-        dataset,
-        config,
-        run,
-        leaves={"images": images},
-        optimizer=torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img),
-        step=step,
-        shown=lambda: images,
-        note="distance",
-    )
+    seconds = learn_images(dataset, config, run, images, step)
     return Condensed(images.detach().cpu(), labels.cpu(), seconds)
 
 
 def _passes(dataset: Dataset, config: CondenseConfig) -> float:
-    """Steps on the synthetic set are run once to get there and once more, differentiated twice, to come back."""
+    """Each step on the synthetic set is run forwards once, and once more, differentiated twice, for the gradient."""
     real = FIRST_ORDER * dataset.num_classes * config.batch_real
     synthetic = (FIRST_ORDER + SECOND_ORDER) * config.num_seen(dataset.num_classes)
     return config.outer_steps * config.loops[0] * config.unroll_steps * (real + synthetic)

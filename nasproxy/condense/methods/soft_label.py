@@ -67,7 +67,8 @@ def soft_label(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Conde
     learned, as a set stores probabilities, and softened at first, as the logits of one-hot labels are infinite.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
+            that is not finite.
     """
     counts = config.counts(dataset.num_classes)
     number = num_soft_batches(config, dataset.num_classes)

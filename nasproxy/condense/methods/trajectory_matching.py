@@ -1,8 +1,9 @@
-"""Trajectory matching: training on the synthetic set follows, in few steps, the way of nets trained on the real data.
+"""Trajectory matching: a few training steps on the synthetic set should lead where epochs on the real data lead.
 
-First, experts: nets trained on all real images, whose weights are kept after every epoch. Then every outer step takes
-the weights of one of them after t epochs, trains from there on the synthetic set for N steps of a learned size, and
-lowers the distance to the expert's weights M epochs later. The gradient goes back through all N steps (unroll.py).
+First, experts are trained: nets on all real images, whose weights are kept after every epoch (experts.py). Then every
+outer step takes the weights of one expert after t epochs, trains from there on the synthetic set for N steps of a
+learned size, and lowers the distance to the expert's weights M epochs later. The gradient is propagated back through
+all N steps (unroll.py).
 
 References: [MTT] Cazenavette, Wang, Torralba, Efros, Zhu, "Dataset Distillation by Matching Training Trajectories",
 CVPR 2022, algorithm 1, and the implementation published with it, from which the constants are.
@@ -119,7 +120,7 @@ def expert_units(dataset: Dataset, config: CondenseConfig, num_images: int) -> i
 
 
 def trajectory_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
-    """Learns images, and a step size, on which nets go the way of nets trained on the real data ([MTT], algorithm 1).
+    """Learns images and a step size on which a few steps lead where nets trained on real data go ([MTT], algorithm 1).
 
     ``num_experts`` nets are trained first, at ``lr_net``, where the step size begins, too. An outer step starts from
     weights after at most ``start_epochs`` epochs and makes ``unroll_steps`` steps on batches of ``batch_net`` images
@@ -132,7 +133,8 @@ def trajectory_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun)
     train with one that turned negative; and epochs of experts that no outer step can use are not trained.
 
     Raises:
-        NasproxyError: for settings that do not fit the data or each other, foreign files, or what is not finite.
+        NasproxyError: for settings that do not fit the data or each other, files of another build, or a distance that
+            is not finite.
     """
     if config.start_epochs + config.target_epochs > config.expert_epochs:
         raise NasproxyError(
