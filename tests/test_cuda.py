@@ -4,12 +4,12 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.condense.class_matching import match, plan_groups
+from nasproxy.condense.class_matching import match, matching_stream, plan_groups
 from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching import DISTANCES, class_gradients, match_classes, mean_shares
 from nasproxy.condense.matching_nets import build_net, train_net
-from nasproxy.condense.methods.gradient_matching import gradient_matching, matching_stream
+from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.networks import convnet, mlp, seeded

@@ -1,4 +1,4 @@
-"""The memory that differentiating through training needs, estimated before it starts from sizes and one measured pass."""
+"""The memory that differentiating through training needs, estimated from sizes and one measured pass."""
 
 from __future__ import annotations
 

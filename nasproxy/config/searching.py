@@ -119,7 +119,7 @@ COMPARED = ("random", "kmeans", "herding", "gradient_matching", "dsa", "distribu
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Settings of ``compare``: each method makes ``num_sets`` sets (three give an interval), each trains ``nets`` nets."""
+    """Settings of ``compare``: ``num_sets`` sets by each method (three give an interval), ``nets`` nets on each set."""
 
     num_sets: int = 3
     nets: int = 5
