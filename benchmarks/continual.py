@@ -11,7 +11,7 @@ alone and joins the memory; then the images are gone. Two bounds: "all data kept
 memories do, and "no memory", which can lose even the new classes: nothing limits how far the old logits are pushed
 down, and the net's ReLUs die of it (0.03 % of them were active after five steps on the digits, seed 1).
 
-Measured: accuracy on the test images of all classes seen so far, after every step; its mean over the steps from the
+ValidatedCandidate: accuracy on the test images of all classes seen so far, after every step; its mean over the steps from the
 second on (the first has no memory and is the same in every row); seconds to make the memory. The unit of n is a seed,
 which decides the order of the classes, the net, the batches, the draws of images and the noise of condensing; all rows
 share it, so differences are paired. Intervals are 95 % Student intervals over seeds, one at a time.

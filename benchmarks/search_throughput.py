@@ -43,7 +43,7 @@ from nasproxy.config import SAMPLERS, Recipe, SearchConfig
 from nasproxy.core.devices import choose_device, hardware
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import seeded
-from nasproxy.search.callbacks import Finished
+from nasproxy.search.callbacks import FinishedTrial
 from nasproxy.search.loop import run_search
 from nasproxy.spaces import Candidate, SearchSpace, inspect_space, load_space
 from nasproxy.spaces.inspection import NetSize, num_flops
@@ -211,7 +211,7 @@ def overhead(trials: int, sampler: str) -> None:
     class Clock:
         last, shown = started, 0
 
-        def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+        def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
             if done >= self.shown + 1000:
                 now = time.perf_counter()
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

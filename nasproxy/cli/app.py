@@ -369,7 +369,9 @@ def search_command(
     ] = SearchConfig.precision,
     score: Annotated[
         str,
-        typer.Option(help="What to maximise: a score (`nasproxy list`), or a sum of standings such as 2*proxy+naswot."),
+        typer.Option(
+            help="What to maximise: a score (`nasproxy list`), or a sum of ranks such as 2*proxy+naswot."
+        ),
     ] = SearchConfig.score,
     against: Annotated[
         str,

@@ -8,7 +8,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig
 from nasproxy.core.errors import NasproxyError
-from nasproxy.search.callbacks import Finished, LiveTable, Tally, json_lines, make_tracker, tracker_names, watched
+from nasproxy.search.callbacks import FinishedTrial, LiveTable, SearchProgress, json_lines, make_tracker, tracker_names, all_callbacks
 from nasproxy.search.loop import run_search
 from nasproxy.search.objective import make_objective
 from nasproxy.spaces import inspect_space, load_space
@@ -17,7 +17,7 @@ from nasproxy.training.ledger import Ledger
 
 
 def finished(number, score=0.5, state="complete", before=False, **more):
-    return Finished(
+    return FinishedTrial(
         number, f"c{number}", {"width": number}, state, score if state == "complete" else None, before=before, **more
     )
 
@@ -83,7 +83,7 @@ def test_what_a_score_is_held_against_is_told_by_name(tmp_path):
 def test_the_tally_counts_and_estimates_from_what_is_fresh(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("nasproxy.search.callbacks.time.monotonic", lambda: clock[0])
-    tally = Tally()
+    tally = SearchProgress()
     tally.add(4, 10, [finished(n, n / 10, before=True) for n in range(4)])
     assert tally.text() == "4 of 10 candidates"
     clock[0] += 120
@@ -145,7 +145,7 @@ def test_tensorboard_gets_every_trial(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tracker = make_tracker("tensorboard", tmp_path, {"trials": 3})
-    with watched([tracker]) as watch:
+    with all_callbacks([tracker]) as watch:
         watch.update(1, 3, [finished(0, 0.2, before=True)])
         watch.update(3, 3, [finished(1, 0.1, against={"params": 5.0}), finished(2, 0.7, rungs=(0.3,))])
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -202,7 +202,7 @@ def test_watchers_are_closed_when_the_search_is_interrupted():
     recorder = Recorder()
 
     def interrupted():
-        with watched([recorder]) as watch:
+        with all_callbacks([recorder]) as watch:
             watch.update(1, 2, [finished(1)])
             raise KeyboardInterrupt
 

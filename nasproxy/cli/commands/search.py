@@ -26,7 +26,7 @@ from nasproxy.data.proxy_set import check_fit, load_proxy, newest_proxy
 from nasproxy.report.data import CorrelationReport
 from nasproxy.report.verdict import verdict
 from nasproxy.scores.registry import score_names
-from nasproxy.search.callbacks import JsonLines, LiveTable, Watcher, make_tracker, tracker_names, watched
+from nasproxy.search.callbacks import JsonLines, LiveTable, SearchCallback, all_callbacks, make_tracker, tracker_names
 from nasproxy.search.loop import SearchResult, run_search
 from nasproxy.search.objective import NUM_REFERENCES, Objective, check_objective
 from nasproxy.search.run_folder import PROXY_FILE, SETTINGS_FILE, RunSettings, fork, load_settings, save_settings
@@ -155,7 +155,7 @@ def search(
     )
     with at_work(run, storage, workers, prepared.choice) as (ledger, crew):
         save_settings(run, settings, proxy_path)
-        watchers: list[Watcher] = [] if lines is None else [lines]
+        watchers: list[SearchCallback] = [] if lines is None else [lines]
         watchers += [make_tracker(name, run, settings.search) for name in trackers]
         result = _search(prepared, objective, config, run, ledger, crew, watchers)
         outcome = validate_and_report(prepared, task, settings, result, run, ledger, crew, table, validation=validation)
@@ -219,12 +219,12 @@ def _search(
     run: Path,
     ledger: Ledger,
     crew: Crew,
-    watchers: Sequence[Watcher],
+    watchers: Sequence[SearchCallback],
 ) -> SearchResult:
     """Runs the search, looked on by a live table and by ``watchers``."""
     if objective.is_sum:
         say("", f"scores of a sum take their rank among {NUM_REFERENCES} random candidates, measured first")
-    with watched([LiveTable(objective.show), *watchers]) as watch:
+    with all_callbacks([LiveTable(objective.show), *watchers]) as watch:
         result = run_search(
             prepared.space,
             objective,

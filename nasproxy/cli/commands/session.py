@@ -30,8 +30,8 @@ from nasproxy.training.jobs import Crew
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.processes import hire
 from nasproxy.training.tasks import TrainingTask
-from nasproxy.validation.ranking import validate as run_validation
 from nasproxy.validation.truth_table import Truth
+from nasproxy.validation.validate import validate as run_validation
 
 # Of SearchConfig: what cannot change within a run.
 STUDY_SETTINGS = (

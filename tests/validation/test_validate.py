@@ -16,7 +16,7 @@ from nasproxy.search.objective import single
 from nasproxy.spaces import inspect_space, load_space, uniform_sample
 from nasproxy.training.jobs import Inline
 from nasproxy.training.ledger import Ledger
-from nasproxy.validation.ranking import validate
+from nasproxy.validation.validate import validate
 from nasproxy.validation.truth_table import load_truth
 
 CPU = torch.device("cpu")
@@ -160,7 +160,7 @@ def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypa
 
 
 def test_without_candidates_everything_is_undefined_in_words(parts, tmp_path, cpu, monkeypatch):
-    monkeypatch.setattr("nasproxy.validation.ranking.make_task", None)  # no rival is made for nothing
+    monkeypatch.setattr("nasproxy.validation.validate.make_task", None)  # no rival is made for nothing
     report = run(parts, tmp_path / "run", cpu, sample=0, top=0)
     assert all(score.agreement.spearman.value is None for score in report.scores)
     assert all(score.agreement.spearman.undefined for score in report.scores)
