@@ -11,7 +11,7 @@ alone and joins the memory; then the images are gone. Two bounds: "all data kept
 memories do, and "no memory", which can lose even the new classes: nothing limits how far the old logits are pushed
 down, and the net's ReLUs die of it (0.03 % of them were active after five steps on the digits, seed 1).
 
-ValidatedCandidate: accuracy on the test images of all classes seen so far, after every step; its mean over the steps from the
+Measured: accuracy on the test images of all classes seen so far, after every step; its mean over the steps from the
 second on (the first has no memory and is the same in every row); seconds to make the memory. The unit of n is a seed,
 which decides the order of the classes, the net, the batches, the draws of images and the noise of condensing; all rows
 share it, so differences are paired. Intervals are 95 % Student intervals over seeds, one at a time.
@@ -44,11 +44,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasproxy.condense.build import build_proxy
+from nasproxy.condense.build import CONDENSERS, build_proxy
 from nasproxy.config import (
     BUDGETS,
     FULL_RECIPE,
-    METHODS,
     CondenseConfig,
     Recipe,
     augmentation_for,
@@ -97,8 +96,8 @@ class Settings:
                 f"ipc={self.ipc}: raise --images-per-class."
             )
         for method in self.methods:
-            if method not in METHODS:
-                raise unknown("method", method, METHODS)
+            if method not in CONDENSERS:
+                raise unknown("method", method, CONDENSERS)
         if len(set(self.methods)) < max(1, len(self.methods)):
             raise NasproxyError(
                 f"`methods` must name each method once, and at least one, but got '{','.join(self.methods)}'."

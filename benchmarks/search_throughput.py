@@ -53,6 +53,7 @@ from nasproxy.training.jobs import Crew, Inline, Job, Result
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.processes import Processes, default_size
 from nasproxy.training.results import Fit
+from nasproxy.training.session import Session
 from nasproxy.training.tasks import TrainingTask
 
 SHAPE, NUM_CLASSES = (3, 32, 32), 10
@@ -224,16 +225,8 @@ def overhead(trials: int, sampler: str) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         ledger = Ledger(Path(name) / "evaluations.sqlite")
-        run_search(
-            space,
-            task,
-            SearchConfig(trials=trials, sampler=sampler),
-            inspection=inspection,
-            run=Path(name),
-            ledger=ledger,
-            crew=Instant(),
-            watch=Clock(),
-        )
+        session = Session(Path(name), ledger, Instant(), choose_device("cpu"))
+        run_search(inspection, task, SearchConfig(trials=trials, sampler=sampler), session, callback=Clock())
         ledger.close()
     seconds = time.perf_counter() - started
     print(f"{trials:,} trials by {sampler} in {seconds:.0f} s")

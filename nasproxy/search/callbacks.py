@@ -1,7 +1,7 @@
 """Callbacks of a search: the live table on the terminal, JSON lines, and the trackers TensorBoard and MLflow.
 
-A :class:`SearchCallback` is told of every trial that ended, once, in the order in which they ended. Another tracker is a
-class with its two methods and a line in ``TRACKERS``.
+A :class:`SearchCallback` is told of every trial that ended, once, in the order in which they ended. Another tracker is
+a class with its two methods and a line in ``TRACKERS``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SearchCallback(Protocol):
     """Is called while a search runs. It must be quick: the search waits for it."""
 
     def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
-        """``done`` of ``total`` candidates have an outcome; ``finished`` are the trials that ended since the last call."""
+        """``done`` of ``total`` candidates have an outcome; ``finished`` ended since the last call."""
 
     def close(self) -> None:
         """Is called when the search has ended or was interrupted."""

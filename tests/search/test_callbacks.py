@@ -7,13 +7,23 @@ import torch
 from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig
+from nasproxy.core.devices import choose_device
 from nasproxy.core.errors import NasproxyError
-from nasproxy.search.callbacks import FinishedTrial, LiveTable, SearchProgress, json_lines, make_tracker, tracker_names, all_callbacks
+from nasproxy.search.callbacks import (
+    FinishedTrial,
+    LiveTable,
+    SearchProgress,
+    all_callbacks,
+    json_lines,
+    make_tracker,
+    tracker_names,
+)
 from nasproxy.search.loop import run_search
 from nasproxy.search.objective import make_objective
 from nasproxy.spaces import inspect_space, load_space
 from nasproxy.training.jobs import Inline
 from nasproxy.training.ledger import Ledger
+from nasproxy.training.session import Session
 
 
 def finished(number, score=0.5, state="complete", before=False, **more):
@@ -43,16 +53,10 @@ def search(folder, watcher, **settings):
     config = SearchConfig(**({"sampler": "random"} | settings))
     ledger = Ledger(folder / "evaluations.sqlite")
     try:
-        return run_search(
-            space,
-            make_objective(config, toy_proxy(dataset), dataset),
-            config,
-            inspection=inspect_space(space, dataset.input_shape, dataset.num_classes, max_candidates=1, sample=1),
-            run=folder,
-            ledger=ledger,
-            crew=Inline(torch.device("cpu")),
-            watch=watcher,
-        )
+        inspection = inspect_space(space, dataset.input_shape, dataset.num_classes, max_candidates=1, sample=1)
+        objective = make_objective(config, toy_proxy(dataset), dataset)
+        session = Session(folder, ledger, Inline(torch.device("cpu")), choose_device("cpu"))
+        return run_search(inspection, objective, config, session, callback=watcher)
     finally:
         ledger.close()
 
@@ -88,7 +92,7 @@ def test_the_tally_counts_and_estimates_from_what_is_fresh(monkeypatch):
     assert tally.text() == "4 of 10 candidates"
     clock[0] += 120
     tally.add(8, 10, [finished(4, 0.9), finished(5, 0.05), finished(6, state="pruned"), finished(7, state="failed")])
-    assert tally.text() == "8 of 10 candidates, 2 per minute, about 60 s left, 1 ended at a rung, 1 failed"
+    assert tally.text() == "8 of 10 candidates, 2 per minute, about 60 s left, 1 pruned at a rung, 1 failed"
     assert [one.number for one in tally.best] == [4, 3, 2, 1, 5]
 
 

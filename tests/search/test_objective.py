@@ -157,7 +157,9 @@ def test_a_sum_is_of_standings_and_a_vote_does_not_see_scales():
     assert total.value == pytest.approx((3 / 4 + 2 / 4 - 2 * 1 / 4) / 4)
     assert total.seconds == 4.0
     assert against == (7.0,)
-    failed, _ = combined_score(found, reference_ranks, [score(1.0), score(None, failure="undefined: nan"), score(1.0), score(1.0)])
+    failed, _ = combined_score(
+        found, reference_ranks, [score(1.0), score(None, failure="undefined: nan"), score(1.0), score(1.0)]
+    )
     assert failed.value is None
     assert failed.failure == "undefined: nan"
 

@@ -273,7 +273,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(augmentation, tmp_p
     def fitted(*, at_most, checkpoint):
         net = seeded(dropout_net, 0)
 
-        def advance(done, total):
+        def look(done, total):
             seen.append(done)
             if done >= at_most * total:
                 raise Killed
@@ -351,7 +351,7 @@ def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
     recipe = Recipe(lr=0.05, epochs=6, batch_size=32)
 
     def trained(checkpoint, at_most=10**9):
-        def advance(done, total):
+        def look(done, total):
             if done >= at_most:
                 raise Killed
 

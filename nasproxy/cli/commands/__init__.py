@@ -6,13 +6,17 @@ from nasproxy.cli.commands.compare import compare_methods
 from nasproxy.cli.commands.demo import demo
 from nasproxy.cli.commands.evaluate import evaluate
 from nasproxy.cli.commands.export import export
+from nasproxy.cli.commands.options import DataOptions, SearchOptions, ValidateOptions
 from nasproxy.cli.commands.output import Source
 from nasproxy.cli.commands.report import compare, report
 from nasproxy.cli.commands.search import search
 from nasproxy.cli.commands.validate import plan, validate
 
 __all__ = [
+    "DataOptions",
+    "SearchOptions",
     "Source",
+    "ValidateOptions",
     "build",
     "check",
     "compare",
