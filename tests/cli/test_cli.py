@@ -466,7 +466,7 @@ def test_a_search_by_a_vote_against_sizes_shows_the_front(road, tmp_path):
     folder, run = road[0], tmp_path / "run"
     arguments = ["--trials", "6", "--epochs", "2", "--score", "naswot+synflow", "--against", "params", "--no-validate"]
     said = nasproxy(folder, "search", "--space", "convnet_small:depth=1", *arguments, "--out", run)
-    assert "take their rank among 20 random candidates" in said
+    assert "counts by its rank among 20 random candidates" in said
     assert "of 6 candidates are beaten by no other in everything" in said
     page = (run / "report.html").read_text()
     assert "Against params" in page
