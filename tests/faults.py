@@ -7,6 +7,7 @@ end. ``search RUN LOG STORAGE SEED``: one coordinator of several. Every training
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -118,3 +119,15 @@ def _rows(run):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+FAULTS = Path(__file__)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, str(FAULTS), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(FAULTS.parent)},
+    )

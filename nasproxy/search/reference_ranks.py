@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ class ReferenceRanks:
 
 
 def reference_rank(value: float, reference: Sequence[float]) -> float:
-    """The rank of ``value`` among the sorted ``reference``, in (0, 1), strictly increasing in ``value``.
+    """The rank of ``value`` among the sorted ``reference``, in [0, 1], increasing in ``value``.
 
     Member i of n has the rank (i + 1) / (n + 1), equal members the mean of theirs. Between two members the rank is
     interpolated. Beyond the ends it approaches 0 and 1 with the distance, measured in ranges of the reference.
@@ -38,7 +39,8 @@ def reference_rank(value: float, reference: Sequence[float]) -> float:
     place = bisect_left(points, value)
     if place == len(points):
         far = (value - points[-1]) / span
-        return (heights[-1] + (n + 1 - heights[-1]) * far / (1 + far)) / (n + 1)
+        share = 1.0 if math.isinf(far) else far / (1 + far)  # a range can be so small that the distance overflows
+        return (heights[-1] + (n + 1 - heights[-1]) * share) / (n + 1)
     if points[place] == value:
         return heights[place] / (n + 1)
     if place == 0:

@@ -442,7 +442,7 @@ def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(road, tmp
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["event"] for line in lines] == ["candidate"] * 9 + ["report"]
     states = [line["state"] for line in lines[:-1]]
-    assert f"{states.count('pruned')} of 9 candidates were ended at a rung" in result.stderr
+    assert f"{states.count('pruned')} of 9 candidates were pruned at a rung" in result.stderr
     assert lines[-1]["n"] == 4
     assert lines[-1]["pick"]["depth"] == 1
     report = json.loads((run / "report.json").read_text())

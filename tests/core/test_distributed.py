@@ -64,6 +64,7 @@ def run_two(*arguments):
     return outputs
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_two_processes_give_the_images_of_one(tmp_path, norm):
     settings = SETTINGS | {"norm": norm}
@@ -92,6 +93,7 @@ with distributed.joined(cpu):
 """
 
 
+@pytest.mark.integration
 def test_plans_that_differ_do_not_wait_for_each_other():
     first, second = run_two("-c", PLANNER)
     assert first == second != ""
@@ -106,6 +108,7 @@ def test_one_process_is_its_own_peer():
         assert distributed.from_first("plan") == "plan"
 
 
+@pytest.mark.integration
 def test_the_command_under_torchrun(tmp_path):
     arguments = [
         "build-proxy",

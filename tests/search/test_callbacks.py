@@ -164,6 +164,7 @@ def test_tensorboard_gets_every_trial(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.integration
 def test_mlflow_gets_settings_and_every_trial_in_one_run(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -135,6 +135,11 @@ def test_standing_is_increasing_and_a_rank(reference, one, other):
     assert a <= b if one <= other else a >= b
 
 
+def test_a_value_far_beyond_a_tiny_range_has_the_last_rank():
+    assert reference_rank(2938.0, [0.0, 1.6e-305]) == 1.0
+    assert reference_rank(-2938.0, [0.0, 1.6e-305]) == 0.0
+
+
 def test_standing_is_the_mean_rank_of_the_members():
     reference = [1.0, 2.0, 2.0, 5.0]
     assert [reference_rank(v, reference) for v in (1.0, 2.0, 5.0)] == pytest.approx([1 / 5, 2.5 / 5, 4 / 5])

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_truth_table import written
+from tables import written
 from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.config import SearchConfig, ValidateConfig

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from distilling import CPU, accuracy_after, tiny_problem
 from torch.nn import functional
 from toy import toy_dataset
 
@@ -18,31 +18,14 @@ from nasproxy.condense.unroll import FunctionalNet, loss_gradient, pull_back, ru
 from nasproxy.config import CondenseConfig, Recipe, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import load_proxy, save_proxy
-from nasproxy.training.fit import TrainingImages, evaluate, fit, learning_rate
+from nasproxy.training.fit import TrainingImages, fit, learning_rate
 
-CPU = torch.device("cpu")
 METHODS = ["dataset_distillation", "soft_label"]
 SMALL = {"outer_steps": 3, "width": 4, "depth": 1, "batch_real": 8, "unroll_steps": 2, "unroll_epochs": 2}
 
 
 def config_of(method="dataset_distillation", **settings):
     return condense_config(**({"method": method, "ipc": 2} | SMALL | settings))
-
-
-def tiny_problem(*, soft=False):
-    """An MLP of one hidden layer, a set of two batches of three images, and eight real ones, in float64."""
-    stream = torch.Generator().manual_seed(1)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=stream, dtype=torch.float64)
-
-    with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(draw(*parameter.shape))
-    labels = draw(6, 3).requires_grad_() if soft else torch.tensor([0, 1, 2, 0, 1, 2])
-    return net, draw(6, 5).requires_grad_(), labels, draw(4).requires_grad_(), draw(8, 5), torch.arange(8) % 3
 
 
 def written_out(net, images, labels, raw, real, real_labels):
@@ -196,19 +179,6 @@ def test_recipes_without_learned_rates_keep_their_digests():
     assert "lrs" not in plain.as_json()
     for recipe in (plain, Recipe(lr=0.1, epochs=1, schedule="learned", lrs=(0.1, 0.3))):
         assert Recipe.from_json(recipe.as_json() | {"of tomorrow": 1}) == recipe
-
-
-# ----------------------------------------------------------------------------------------------------------- learning
-
-
-def accuracy_after(proxy, dataset, config, number=3):
-    values = []
-    for outer in range(1000, 1000 + number):
-        net = build_net(config, dataset, outer, CPU)
-        fit(net, TrainingImages(*proxy.training_images(0)), proxy.recipe, seed=0, device=CPU)
-        held_out = TrainingImages(dataset.test.images, dataset.test.labels, dataset.normalize)
-        values.append(evaluate(net, held_out, CPU)[0])
-    return sum(values) / len(values)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from counting import Counter
 from sklearn.linear_model import Ridge
-from test_cost import Counter
 from torch import nn
 from torch.nn import functional
 from toy import toy_dataset

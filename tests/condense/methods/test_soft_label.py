@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_dataset_distillation import accuracy_after
+from distilling import accuracy_after
 from toy import toy_dataset
 
 from nasproxy.condense.build import build_proxy

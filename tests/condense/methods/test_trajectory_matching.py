@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_cost import Counter
+from counting import Counter
 from torch import nn
 from torch.nn import functional
 from toy import toy_dataset
