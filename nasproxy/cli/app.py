@@ -71,12 +71,25 @@ def main() -> None:
             raise
         print(f"nasproxy: {error}", file=sys.stderr)
         code = BAD_INPUT
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        print(f"nasproxy: {_file_error(error)}", file=sys.stderr)
+        code = BAD_INPUT
     except typer.TyperException as error:
         print(_usage_error(error), end="", file=sys.stderr)
         code = error.exit_code
     if code == INTERRUPTED:
         print("\nnasproxy: interrupted; the same command resumes from its last checkpoint.", file=sys.stderr)
     sys.exit(code)
+
+
+def _file_error(error: OSError) -> str:
+    """One sentence on a file that the system does not let us read or write."""
+    return (
+        f"A file must be readable and its folder writable, but '{error.filename}' gives '{error.strerror}': check the "
+        "path and its permissions."
+    )
 
 
 def _usage_error(error: typer.TyperException) -> str:

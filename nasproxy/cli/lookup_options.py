@@ -21,7 +21,7 @@ def check(
     """Check a search space or a proxy file, and with --dataset whether it fits the data."""
     from nasproxy.cli import commands
 
-    commands.check(target, dataset=dataset, data_dir=data_dir, offline=offline, image_size=image_size)
+    commands.check(target, commands.DataOptions(dataset, data_dir, offline), image_size)
 
 
 def schema() -> None:

@@ -376,9 +376,7 @@ def export(
         out=out,
         train=train,
         seed=seed,
-        data_dir=data_dir,
-        offline=offline,
-        device=device,
+        where=commands.DataOptions(None, data_dir, offline, device),
     )
 
 

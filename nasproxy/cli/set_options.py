@@ -101,20 +101,19 @@ def evaluate(
 
     commands.evaluate(
         proxies or [newest_proxy()],
-        nets=network or [],
-        cross=cross,
-        num_nets=nets,
-        recipe=recipe,
-        epochs=epochs,
-        baseline=baseline,
-        seed=seed,
+        commands.EvaluateOptions(
+            networks=tuple(network or ()),
+            cross=cross,
+            num_nets=nets,
+            recipe=recipe,
+            epochs=epochs,
+            baseline=baseline,
+            seed=seed,
+            workers=workers,
+        ),
+        commands.DataOptions(dataset, data_dir, offline, device),
         table=csv,
         page=html,
-        dataset=dataset,
-        data_dir=data_dir,
-        offline=offline,
-        device=device,
-        workers=workers,
     )
 
 
@@ -169,19 +168,20 @@ def compare(
     from nasproxy.cli import commands
 
     commands.compare_methods(
-        commands.Source(dataset or "digits", data_dir),
         [word.strip() for word in methods.split(",") if word.strip()],
         whole_numbers("--ipc", ipc) or (),
+        commands.EvaluateOptions(
+            networks=tuple(network or ()),
+            cross=cross,
+            num_nets=nets,
+            recipe=recipe,
+            epochs=epochs,
+            seed=seed,
+            workers=workers,
+        ),
+        commands.DataOptions(dataset, data_dir, offline, device),
         overrides=given(num_sets=num_sets, seed=seed, outer_steps=outer_steps, width=width),
         budget=budget,
-        networks=network or [],
-        cross=cross,
-        num_nets=nets,
-        recipe=recipe,
-        epochs=epochs,
         folder=out,
         run_folder=RUN_FOLDER,
-        offline=offline,
-        device=device,
-        workers=workers,
     )
