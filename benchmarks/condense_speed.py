@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import CondenseConfig, loops_for_ipc
 from nasproxy.core.devices import choose_device, float32_as, hardware
@@ -105,7 +106,7 @@ def run_reference(checkout: Path, dataset: Dataset, config: CondenseConfig, step
 
 def run_ours(dataset: Dataset, config: CondenseConfig, device: torch.device) -> float:
     start = synchronized(device)
-    gradient_matching(dataset, config, device=device)
+    gradient_matching(dataset, config, BuildRun(device))
     return synchronized(device) - start
 
 

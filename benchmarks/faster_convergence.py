@@ -18,6 +18,7 @@ from functools import partial
 
 import torch
 
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import draw_per_class
 from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import RECIPES, CondenseConfig
@@ -67,7 +68,7 @@ def run(dataset: Dataset, ipc: int, options: dict[str, object], seed: int, nets:
             kept[outer] = (time.perf_counter() - started, images)
 
     started = time.perf_counter()
-    labels = gradient_matching(dataset, config, device=CPU, on_snapshot=keep).labels
+    labels = gradient_matching(dataset, config, BuildRun(CPU, on_snapshot=keep)).labels
     return {
         outer: {
             "seconds": round(seconds, 2),

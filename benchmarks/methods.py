@@ -4,7 +4,7 @@
     python benchmarks/methods.py --dataset cifar10 --ipc 1,10 --methods random,kmeans,dsa --data-dir FOLDER --epochs 300
 
 Every method builds ``--sets`` independent sets by the loops of ``--budget`` (a method's own, see
-``nasproxy.config.BUDGETS`` and ``BUDGET_SETTINGS``); ``--nets`` fresh nets are trained on each by the recipe that the
+``nasproxy.config.BUDGETS`` and ``METHODS``); ``--nets`` fresh nets are trained on each by the recipe that the
 set brings, and measured on the test images, beside as many nets on random real images with a draw for each. Accuracies
 in percent, with 95 % t-intervals over sets. The published figure of CIFAR-10, where it was
 confirmed, is of the method's paper, full protocol, width 128; it is printed to be compared with and is not this
@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 
 from nasproxy.cli.commands import DataOptions, EvaluateOptions, compare_methods
-from nasproxy.condense.build import CONDENSERS
+from nasproxy.config import METHODS
 from nasproxy.core.devices import versions
 from nasproxy.core.wording import amount, duration_text
 from nasproxy.validation.set_page import Evaluated, percent_interval, points_interval
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--methods", default=",".join(CONDENSERS))
+    parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--ipc", default="1,10")
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--nets", type=int, default=5)

@@ -43,7 +43,7 @@ from nasproxy.config import SAMPLERS, Recipe, SearchConfig
 from nasproxy.core.devices import choose_device, hardware
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import seeded
-from nasproxy.search.callbacks import Finished
+from nasproxy.search.callbacks import FinishedTrial
 from nasproxy.search.loop import run_search
 from nasproxy.spaces import Candidate, SearchSpace, inspect_space, load_space
 from nasproxy.spaces.inspection import NetSize, num_flops
@@ -53,6 +53,7 @@ from nasproxy.training.jobs import Crew, Inline, Job, Result
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.processes import Processes, default_size
 from nasproxy.training.results import Fit
+from nasproxy.training.session import Session
 from nasproxy.training.tasks import TrainingTask
 
 SHAPE, NUM_CLASSES = (3, 32, 32), 10
@@ -211,7 +212,7 @@ def overhead(trials: int, sampler: str) -> None:
     class Clock:
         last, shown = started, 0
 
-        def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+        def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
             if done >= self.shown + 1000:
                 now = time.perf_counter()
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -224,16 +225,8 @@ def overhead(trials: int, sampler: str) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         ledger = Ledger(Path(name) / "evaluations.sqlite")
-        run_search(
-            space,
-            task,
-            SearchConfig(trials=trials, sampler=sampler),
-            inspection=inspection,
-            run=Path(name),
-            ledger=ledger,
-            crew=Instant(),
-            watch=Clock(),
-        )
+        session = Session(Path(name), ledger, Instant(), choose_device("cpu"))
+        run_search(inspection, task, SearchConfig(trials=trials, sampler=sampler), session, callback=Clock())
         ledger.close()
     seconds = time.perf_counter() - started
     print(f"{trials:,} trials by {sampler} in {seconds:.0f} s")

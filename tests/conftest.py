@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-for _folder in (Path(__file__).parent, *(path for path in Path(__file__).parent.rglob("*") if path.is_dir())):
-    sys.path.insert(0, str(_folder))  # helpers, and what tests of several rooms share
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several tests share
 
 # The nets of the tests are tiny. A second thread gains a third on them, and makes them seven times slower when another
 # process keeps one core busy (benchmarks/LOG.md).

@@ -7,6 +7,7 @@ end. ``search RUN LOG STORAGE SEED``: one coordinator of several. Every training
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,11 +16,13 @@ import torch
 from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig
+from nasproxy.core.devices import choose_device
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.search.loop import run_search
 from nasproxy.spaces import inspect_space, load_space
 from nasproxy.training import processes, tasks
 from nasproxy.training.ledger import Ledger
+from nasproxy.training.session import Session
 
 CPU = torch.device("cpu")
 TRIALS, KILLS = 40, 20
@@ -46,7 +49,7 @@ def parts(folder):
 
 def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None, tell=None, **settings):
     """A search whose trainings write ``word`` and the candidate's parameters into ``log`` as they begin."""
-    space, task, inspection = parts
+    _, task, inspection = parts
     real = tasks.train_candidate
 
     def logged(build, *arguments, **named):
@@ -59,15 +62,8 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
     tasks.train_candidate = logged
     ledger = Ledger(storage or run / "evaluations.sqlite", lease=LEASE, tell=tell)
     try:
-        return run_search(
-            space,
-            task,
-            SearchConfig(**({"trials": TRIALS} | settings)),
-            inspection=inspection,
-            run=run,
-            ledger=ledger,
-            crew=crew or processes.Inline(CPU),
-        )
+        session = Session(run, ledger, crew or processes.Inline(CPU), choose_device("cpu"))
+        return run_search(inspection, task, SearchConfig(**({"trials": TRIALS} | settings)), session)
     finally:
         tasks.train_candidate = real
         ledger.close()
@@ -123,3 +119,15 @@ def _rows(run):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+FAULTS = Path(__file__)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, str(FAULTS), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(FAULTS.parent)},
+    )

@@ -4,11 +4,12 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.condense.class_matching import match, plan_groups
+from nasproxy.condense.class_matching import match, matching_stream, plan_groups
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching import DISTANCES, class_gradients, match_classes, mean_shares
 from nasproxy.condense.matching_nets import build_net, train_net
-from nasproxy.condense.methods.gradient_matching import gradient_matching, matching_stream
+from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.networks import convnet, mlp, seeded
@@ -76,7 +77,7 @@ def test_a_matching_waits_for_nothing(augmentation):
 
 def test_a_build_runs_and_leaves_the_generators_alone():
     before = torch.cuda.get_rng_state()
-    made = gradient_matching(toy_dataset(), small(norm="batch"), device=CUDA)
+    made = gradient_matching(toy_dataset(), small(norm="batch"), BuildRun(CUDA))
     images, labels, seconds = made.images, made.labels, made.seconds
     assert torch.isfinite(images).all()
     assert (images.device, labels.device) == (CPU, CPU)

@@ -8,6 +8,8 @@ from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import Recipe, config_hash
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet
+from nasproxy.scores.proxy import proxy_task
+from nasproxy.training.results import Evaluation
 
 
 def toy_split(num_per_class, seed, *, num_classes=3, shape=(1, 8, 8)):
@@ -75,3 +77,20 @@ def made_by(*args, **options):
     """Images and labels of :func:`gradient_matching`."""
     made = gradient_matching(*args, **options)
     return made.images, made.labels
+
+
+def evaluation(seed=0, accuracy=0.5, failure=None):
+    loss = None if failure else 1.0
+    return Evaluation("abc", {"width": 8}, "proxy", "s", seed, accuracy, loss, 1.5, failure)
+
+
+def toy_task(epochs=2):
+    dataset = toy_dataset()
+    return proxy_task(toy_proxy(dataset, epochs=epochs), dataset)
+
+
+def uneven_dataset(counts=(5, 40, 17)):
+    dataset = toy_dataset()
+    index = torch.cat([(dataset.train.labels == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
+    index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(1))]
+    return replace(dataset, train=LabeledImages(dataset.train.images[index], dataset.train.labels[index]))

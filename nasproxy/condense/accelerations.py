@@ -9,15 +9,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from nasproxy.condense.matching_nets import build_net, embed
 from nasproxy.condense.real_batches import RealBatches
-from nasproxy.config import Recipe
-from nasproxy.core.errors import NasproxyError
+from nasproxy.config import CondenseConfig, Recipe
 from nasproxy.core.randomness import derive_seed, generator
+from nasproxy.data import Dataset
 from nasproxy.training.fit import TrainingImages, fit
 
 EMBEDDING_BATCH = 512
@@ -27,22 +29,15 @@ LEAST_PERTURBATION = 0.01  # as in the published code of [Acc-DD], where the lar
 
 @torch.no_grad()
 def embeddings(net: nn.Module, images: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
-    """What the last linear layer of ``net`` reads, for the images ``numbers`` ``(n,)``: ``(n, features)`` on the CPU.
+    """The embeddings by ``net`` of the images ``numbers`` ``(n,)``: ``(n, d)`` on the CPU.
+
+    Args:
+        images: gives the images ``(n, c, h, w)`` of numbers ``(n,)``.
 
     Raises:
         NasproxyError: for a net without a linear layer.
     """
-    heads = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    if not heads:
-        raise NasproxyError("real_choice='kmeans' needs a net with a linear layer, but this one has none.")
-    seen: list[Tensor] = []
-    handle = heads[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
-    try:
-        for part in numbers.split(EMBEDDING_BATCH):
-            net(images(part))
-    finally:
-        handle.remove()
-    return torch.cat(seen)
+    return torch.cat([embed(net, images(part)).float().cpu() for part in numbers.split(EMBEDDING_BATCH)])
 
 
 def representative_images(net: nn.Module, real: RealBatches, size: int, seed: int) -> Tensor:
@@ -143,3 +138,20 @@ class EarlyNets:
         """The net of outer step ``outer``: any of the pool."""
         stream = generator(self.seed, "pool", outer)
         return self.take(int(torch.randint(self.size, (), generator=stream)))
+
+
+class MatchingNets:
+    """The net of each outer step: fresh, or one of the pool of ``config``; perturbed where ``config`` says so."""
+
+    def __init__(self, dataset: Dataset, config: CondenseConfig, real: RealBatches) -> None:
+        self._config, self._device = config, real.device
+        self._fresh = partial(build_net, config, dataset, device=real.device)
+        self._early = EarlyNets(config.pool, config.pool_epochs, self._fresh, real, config.seed)
+
+    def draw(self, outer: int) -> nn.Module:
+        """The net of outer step ``outer``, in training mode."""
+        config = self._config
+        net = self._early.draw(outer) if config.pool else self._fresh(outer)
+        if config.perturbation:
+            perturb(net, config.perturbation, generator(config.seed, "perturbation", outer, device=self._device))
+        return net

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from nasproxy.condense.methods.trajectory_matching import updates_followed
-from nasproxy.condense.timing import estimate
-from nasproxy.config import (
-    BUDGET_SETTINGS,
-    BUDGETS,
-    METHOD_SETTINGS,
-    OUTER_STEPS,
-    READS,
-    SELECTIONS,
-    TIME_LIMIT_SECONDS,
-    CondenseConfig,
-    condense_config,
-    loops_for_ipc,
-)
+from nasproxy.condense.contract import BuildRun
+from nasproxy.condense.methods import CONDENSERS
+from nasproxy.condense.timing import Estimate, fewest_threads, pace
+from nasproxy.config import BUDGETS, METHODS, TIME_LIMIT_SECONDS, CondenseConfig, condense_config, loops_for_ipc
 from nasproxy.core.errors import unknown
 from nasproxy.core.wording import duration
 from nasproxy.data import Dataset
@@ -53,33 +44,30 @@ def budget_names(budget: str | None) -> tuple[str, ...]:
     return (budget,)
 
 
-def budget_config(name: str, overrides: dict[str, Any], dataset: Dataset) -> CondenseConfig:
-    """The settings of budget ``name`` for ``dataset``, with the person's own values in their place."""
-    budget, method = BUDGETS[name], overrides.get("method", CondenseConfig.method)
-    own = METHOD_SETTINGS.get(method, {}).get("outer_steps", budget.outer_steps)
-    values: dict[str, Any] = {
-        "init": budget.init,
-        "outer_steps": OUTER_STEPS.get(method, {}).get(name, own if name == ORDER[0] else budget.outer_steps),
-        "width": budget.width,
-        "batch_real": budget.batch_real,
-    } | BUDGET_SETTINGS.get(method, {}).get(name, {})
-    if name == ORDER[0]:  # a method's paper has a start and a batch of its own
-        paper = METHOD_SETTINGS.get(method, {})
-        values |= {key: paper[key] for key in ("init", "batch_real") if key in paper}
-    values = {key: value for key, value in values.items() if key in READS[method]}
-    config = condense_config(**(values | overrides)).for_data(dataset.input_shape, flip=dataset.flip)
-    if budget.net_steps is not None and "net_steps" not in overrides and "net_steps" in READS[method]:
+def budget_config(name: str, options: Mapping[str, Any], dataset: Dataset) -> CondenseConfig:
+    """The resolved settings of budget ``name`` for ``dataset``; ``options`` that a person gave replace them.
+
+    Raises:
+        NasproxyError: for settings that are out of range or do not fit the data.
+    """
+    budget, method = BUDGETS[name], options.get("method", CondenseConfig.method)
+    spec, condenser = METHODS[method], CONDENSERS[method]
+    values = {key: getattr(budget, key) for key in ("init", "outer_steps", "width", "batch_real")}
+    values = {key: value for key, value in (values | dict(spec.in_budget(name))).items() if key in spec.reads}
+    config = condense_config(**(values | dict(options)))
+    if budget.net_steps is not None and "net_steps" not in options and "net_steps" in spec.reads:
         config = replace(config, net_steps=min(budget.net_steps, loops_for_ipc(config.ipc)[1]))
-    if method == "trajectory_matching" and "unroll_steps" not in overrides:
-        config = replace(config, unroll_steps=min(config.unroll_steps, updates_followed(dataset, config)))
-    return config
+    if condenser.fitted is not None:
+        fitted = condenser.fitted(dataset, config)
+        config = replace(config, **{key: value for key, value in fitted.items() if key not in options})
+    return config.resolved(dataset.input_shape, flip=dataset.flip)
 
 
 def omissions(config: CondenseConfig) -> str:
     """How ``config`` falls short of the published protocol, in words; empty when it does not."""
     published = condense_config(method=config.method, ipc=config.ipc)
     names = {
-        "outer_steps": "fresh nets" if "net_steps" in READS[config.method] else "steps",
+        "outer_steps": "fresh nets" if "net_steps" in METHODS[config.method].reads else "steps",
         "inner_steps": "matchings per net",
         "net_steps": "net epochs per matching",
         "width": "channels of the net",
@@ -90,7 +78,7 @@ def omissions(config: CondenseConfig) -> str:
         "lr_img": "as the images' learning rate",
     }
     ours, theirs = config.as_json(), published.as_json()
-    names = {name: words for name, words in names.items() if name in READS[config.method]}
+    names = {name: words for name, words in names.items() if name in METHODS[config.method].reads}
     started = (
         ["real images instead of noise to start from"] if (config.init, published.init) == ("real", "noise") else []
     )
@@ -102,19 +90,47 @@ def omissions(config: CondenseConfig) -> str:
     return ", ".join(parts + started)
 
 
-def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | None, device: torch.device) -> BuildPlan:
+def estimate(dataset: Dataset, config: CondenseConfig, device: torch.device) -> Estimate:
+    """How long a build by ``config`` takes on ``device``, and how it runs fastest where ``config`` leaves that open."""
+    config = config.resolved(dataset.input_shape, flip=dataset.flip)
+    condenser = CONDENSERS[config.method]
+    if condenser.estimate is not None:
+        return condenser.estimate(dataset, config, device)
+
+    def seconds(threads: int | None) -> float:
+        own = replace(config, threads=threads)
+        return config.num_sets * pace(
+            lambda progress: condenser.make(dataset, own, BuildRun(device, progress=progress))
+        )
+
+    if device.type != "cpu" or config.threads is not None:
+        return Estimate(seconds(config.threads), config.threads)
+    return fewest_threads(seconds)
+
+
+def plan_build(dataset: Dataset, options: Mapping[str, Any], *, budget: str | None, device: torch.device) -> BuildPlan:
     """The largest budget that fits the time limit, or the one asked for.
 
-    ``overrides`` are settings of :class:`CondenseConfig` that the person gave; they hold in every budget. When even
-    "quick" is too slow here and the number of nets was left open, fewer nets are used.
+    When even "quick" is too slow here and the number of nets was left open, fewer nets are used.
+
+    Args:
+        options: settings of :class:`CondenseConfig` that a person gave; they hold in every budget.
+        budget: the name of a budget; None: the largest one that fits.
+
+    Returns:
+        The plan; its settings are resolved: nothing in them is left open.
+
+    Raises:
+        NasproxyError: for an unknown budget, and for settings that are out of range or do not fit the data.
     """
-    if overrides.get("method") in SELECTIONS:
-        config = condense_config(**({"width": BUDGETS[ORDER[-1]].width} | overrides))
+    if not METHODS[options.get("method", CondenseConfig.method)].learns:
+        config = condense_config(**({"width": BUDGETS[ORDER[-1]].width} | dict(options)))
+        config = config.resolved(dataset.input_shape, flip=dataset.flip)
         return BuildPlan(config, "none", 0.0, "real images are chosen, not learned", "")
     limit = time_limit(device)
     slower = ""
     for name in budget_names(budget):
-        config = budget_config(name, overrides, dataset)
+        config = budget_config(name, options, dataset)
         timing = estimate(dataset, config, device)
         seconds = timing.seconds
         config = replace(config, threads=timing.threads, compile=timing.compile, precision=timing.precision)
@@ -125,7 +141,7 @@ def plan_build(dataset: Dataset, overrides: dict[str, Any], *, budget: str | Non
         if name != ORDER[-1]:
             slower = f"{name} would take about {duration(seconds)} here"
     why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
-    if seconds > limit and "outer_steps" not in overrides:
+    if seconds > limit and "outer_steps" not in options:
         fitting = max(1, int(config.outer_steps * limit / seconds))
         seconds *= fitting / config.outer_steps
         config = replace(config, outer_steps=fitting)

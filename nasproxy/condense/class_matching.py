@@ -16,6 +16,7 @@ from nasproxy.config import CondenseConfig
 from nasproxy.core.chunks import activation_bytes, class_chunks, even_parts, room
 from nasproxy.core.distributed import add_up, num_peers, own_rank
 from nasproxy.core.errors import NasproxyError
+from nasproxy.core.randomness import generator
 from nasproxy.data.augment import apply_augmentation, sample_siamese
 from nasproxy.data.multi_formation import decode
 
@@ -179,6 +180,11 @@ def match_groups(
             view=partial(view_stored, labels=group.labels),
         )
     return distances, gradient
+
+
+def matching_stream(config: CondenseConfig, outer: int, inner: int, device: torch.device) -> torch.Generator:
+    """Every random number of one matching and of the net training after it, in the order of their use."""
+    return generator(config.seed, "matching", outer, inner, device=device)
 
 
 def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:

@@ -30,8 +30,17 @@ from nasproxy.training.fit import images_per_pass
 
 
 def embed(net: nn.Module, images: Tensor) -> Tensor:
-    """What the last linear layer of ``net`` reads: ``(n, d)``, differentiable in ``images``."""
+    """The embeddings of ``images`` ``(n, c, h, w)``: what the last linear layer of ``net`` reads.
+
+    Returns:
+        ``(n, d)``, differentiable in ``images``.
+
+    Raises:
+        NasproxyError: for a net without a linear layer.
+    """
     heads = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+    if not heads:
+        raise NasproxyError("An embedding is what the last linear layer reads, but this net has none: use another net.")
     seen: list[Tensor] = []
     handle = heads[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
     try:
@@ -71,9 +80,9 @@ def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torc
 
 
 def judging_part(net: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> int | None:
-    """Real images that go through ``net`` at once, its batch norms frozen: what a CUDA device has room for.
+    """The number of real images that go through ``net`` in one pass, with frozen batch norms.
 
-    On a CPU as many as train fastest; None: all.
+    On a CUDA device it is what the memory has room for, on a CPU what trains fastest. None: all of them.
     """
     if device.type != "cuda":
         return images_per_pass(net, input_shape, device)

@@ -60,6 +60,6 @@ def in_this_order(*, batch_size: int, epochs: int, lrs: tuple[float, ...] = (), 
 
 
 def in_parts(real: RealBatches, numbers: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Real images of ``numbers`` and their labels, ``size`` at a time; None: all at once."""
+    """Real images of ``numbers`` and their labels, ``size`` in each part; None: one part."""
     for part in numbers.split(even_parts(len(numbers), size or len(numbers))):
         yield real.take(part), real.labels[part]

@@ -8,10 +8,12 @@ et al., CVPR 2023. [DREAM] Liu et al., ICCV 2023.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nasproxy.config.common import at_least
+from nasproxy.config.methods import METHODS
 from nasproxy.config.recipes import AUGMENTATIONS, RECIPES, augmentation_for
 from nasproxy.core.errors import NasproxyError, unknown
 
@@ -58,26 +60,36 @@ def depth_for_image(height: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class CondenseConfig:
-    """Settings of ``build-proxy``. Names and the paper's symbols:
+    """Settings of ``build-proxy``. The main ones, and the paper's symbols for them:
 
-    ``outer_steps`` K, freshly initialised nets · ``inner_steps`` T, matchings per net · ``net_steps`` ς_θ, epochs of
-    the net over the synthetic set between two matchings · ``lr_img`` η_S · ``lr_net`` η_θ · ``batch_real`` real images
-    per class and matching. ``inner_steps`` and ``net_steps`` of None follow :func:`loops_for_ipc`. ``layer_weights``
-    multiplies the distance of each convolution and linear layer, in forward order; None is all ones. ``depth`` of None
-    follows :func:`depth_for_image`. ``match_space`` (a YAML file or a shipped name) draws a fresh architecture for
-    every net instead of ``network``. ``augmentation`` is siamese: drawn once per class and matching, for its real and
-    its synthetic images; the net between matchings trains on images augmented one by one. ``num_sets`` independent sets
-    come from one build.
+    =====================  =======  ==================================================================================
+    ``outer_steps``        K        freshly initialised nets
+    ``inner_steps``        T        matchings for each net; None: :func:`loops_for_ipc`
+    ``net_steps``          ς_θ      epochs of the net on the synthetic set between two matchings; None: as above
+    ``lr_img``             η_S      learning rate of the images; None: 0.1, or 0.01 for an MLP
+    ``lr_net``             η_θ      learning rate of the net
+    ``batch_real``                  real images of each class in a matching
+    ``depth``                       blocks of the net; None: :func:`depth_for_image`
+    ``layer_weights``               weight of each convolution and linear layer in the distance; None: all ones
+    ``match_space``                 a space (YAML file or name) from which every net is drawn, instead of ``network``
+    ``augmentation``                drawn once for each class and matching, the same for real and synthetic images;
+                                    while the net is trained between matchings, it is drawn for each image
+    ``num_sets``                    independent sets that one build makes
+    =====================  =======  ==================================================================================
 
-    ``precision`` and ``compile`` of first-order passes (the real images' gradients and the net's training) and
-    ``threads`` of the CPU decide the speed, and digits that do not matter. Where they are None, the command line
-    decides by timing; a build started otherwise is in float32, keeps torch's threads and does not compile.
+    Three settings change the speed, and digits that do not matter: ``precision`` (of passes that are differentiated
+    once: the real images' gradients and the net's training), ``compile``, and ``threads`` of the CPU. The command line
+    chooses them by timing where they are None. A build that was started from Python with None uses float32, does not
+    compile and keeps torch's number of threads.
 
-    For fewer matchings: ``real_choice="kmeans"`` matches with the images nearest to ``batch_real`` cluster centres of
-    their class, chosen anew every ``choice_interval`` matchings ([DREAM]); ``pool`` nets that were trained on the real
-    data for ``pool_epochs`` stand in for freshly initialised ones, every time moved by up to ``perturbation`` of their
-    weights' norm ([Acc-DD]); ``net_data="real"`` trains the net between matchings on ``net_steps`` batches of
-    ``batch_net`` real images, and ``formation`` stores its square of smaller images in each image ([IDC]).
+    Options that need fewer matchings: ``real_choice="kmeans"`` matches with the real images nearest to ``batch_real``
+    cluster centres of each class, chosen again every ``choice_interval`` matchings ([DREAM]). ``pool`` nets that are
+    trained on the real data for ``pool_epochs`` replace freshly initialised ones, moved by up to ``perturbation`` of
+    the norm of their weights ([Acc-DD]). ``net_data="real"`` trains the net between matchings on ``net_steps`` batches
+    of ``batch_net`` real images, and ``formation`` stores formation × formation smaller images in each image ([IDC]).
+
+    Raises:
+        NasproxyError: for a value that is out of range or an unknown name.
     """
 
     method: str = "gradient_matching"
@@ -135,8 +147,12 @@ class CondenseConfig:
         at_least(1, num_sets=self.num_sets, threads=self.threads, formation=self.formation)
         at_least(1, choice_interval=self.choice_interval, pool_epochs=self.pool_epochs)
         at_least(0, pool=self.pool, perturbation=self.perturbation)
-        if self.method == "dsa" and self.augmentation == "none":
-            raise NasproxyError("Method 'dsa' needs an augmentation, but got augmentation='none': use 'dsa'.")
+        if self.method not in METHODS:
+            raise unknown("method", self.method, METHODS)
+        if METHODS[self.method].augments and self.augmentation == "none":
+            raise NasproxyError(
+                f"Method '{self.method}' needs an augmentation, but got augmentation='none': use 'dsa'."
+            )
         if self.perturbation and not self.pool:
             raise NasproxyError(
                 f"perturbation={self.perturbation:g} moves the nets of a pool, but pool=0: give the pool a size, "
@@ -195,19 +211,38 @@ class CondenseConfig:
             net if self.net_steps is None else self.net_steps,
         )
 
-    def for_data(self, input_shape: tuple[int, int, int], *, flip: bool) -> CondenseConfig:
-        """These settings for images ``(c, h, w)``: the depth filled in, and mirrored only with ``flip``.
+    def num_stored(self, num_classes: int) -> int:
+        """Images of one set, as they are stored."""
+        return sum(self.counts(num_classes))
+
+    def num_seen(self, num_classes: int) -> int:
+        """Images that a net sees of one set: with ``formation`` f, each stored image holds f × f of them."""
+        return self.num_stored(num_classes) * self.formation**2
+
+    def resolved(self, input_shape: tuple[int, int, int], *, flip: bool) -> CondenseConfig:
+        """These settings for images ``(c, h, w)``, with a value in place of every None that depends on the data.
+
+        Args:
+            input_shape: of the images.
+            flip: whether a mirrored image keeps its class; without it, no augmentation mirrors.
 
         Raises:
-            NasproxyError: when ``formation`` leaves less than two pixels a side.
+            NasproxyError: when ``formation`` leaves smaller images with less than two pixels a side.
         """
         if 2 * self.formation > min(input_shape[1:]) and self.formation > 1:
             raise NasproxyError(
                 f"`2 × formation <= side of the images` must hold, but got formation={self.formation} for "
-                f"{input_shape[1]}×{input_shape[2]} images."
+                f"{input_shape[1]}×{input_shape[2]} images: use a smaller --formation."
             )
-        depth = self.depth or depth_for_image(*input_shape[1:])
-        return replace(self, depth=depth, augmentation=augmentation_for(self.augmentation, flip))
+        inner, net = self.loops
+        return replace(
+            self,
+            inner_steps=inner,
+            net_steps=net,
+            lr_img=self.image_lr,
+            depth=self.depth or depth_for_image(*input_shape[1:]),
+            augmentation=augmentation_for(self.augmentation, flip),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Every value, with the loops resolved; for provenance and hashes."""
@@ -225,7 +260,47 @@ class CondenseConfig:
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> CondenseConfig:
-        """The inverse of :meth:`as_json`; what is not there is the default."""
+    def from_json(cls, values: Mapping[str, Any]) -> CondenseConfig:
+        """The inverse of :meth:`as_json`; a setting that is missing has its default.
+
+        Raises:
+            NasproxyError: for a setting that this version does not know.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise unknown("setting of a proxy set", name, known)
         tuples = {name: tuple(values[name]) for name in ("layer_weights", "ipc_per_class") if values.get(name)}
-        return cls(**(values | tuples))
+        return cls(**(dict(values) | tuples))
+
+
+def condense_config(**values: Any) -> CondenseConfig:
+    """The settings of a method: ``values``, then the values of its paper, then the defaults.
+
+    Example:
+        >>> condense_config(method="dsa", ipc=1).augmentation
+        'dsa'
+
+    Raises:
+        NasproxyError: for an unknown method, a value that is out of range or an unknown name.
+    """
+    spec = METHODS.get(values.get("method", CondenseConfig.method))
+    return CondenseConfig(**(dict(spec.paper if spec else {}) | values))
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Refuses options that ``method`` does not use, unless they have their default value.
+
+    Raises:
+        NasproxyError: for an unknown method, and for the first of these options.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    defaults = CondenseConfig()
+    for name, value in options.items():
+        if name not in METHODS[method].reads and value != getattr(defaults, name):
+            option = "--" + name.replace("_", "-")
+            users = ", ".join(other for other, spec in METHODS.items() if name in spec.reads)
+            raise NasproxyError(
+                f"Method '{method}' does not use {option}, but got {value}: leave it out (used by {users})."
+            )

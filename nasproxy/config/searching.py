@@ -18,15 +18,27 @@ PRUNERS = ("halving", "median")
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Settings of ``search``: ``trials`` distinct candidates in total, each trained with ``seeds`` seeds on the proxy.
+    """Settings of ``search``.
 
-    ``recipe`` of None is the one that the set brings, ``epochs`` of None the recipe's own number. ``pending``
-    candidates may be at work at once, whatever the number of workers: proposals depend on it; None: set when the study
-    begins, see :func:`~nasproxy.search.study.default_pending`.
+    Args:
+        trials: distinct candidates in total.
+        sampler: what proposes candidates, one of ``SAMPLERS``.
+        seeds: trainings of each candidate, each with another seed.
+        recipe: how candidates are trained, a name in ``RECIPES``; None: the recipe of the proxy set.
+        epochs: of that training; None: those of the recipe.
+        seed: every random number of the search follows from it.
+        pending: candidates that are evaluated concurrently, whatever the number of workers. What is proposed depends on
+            it. None: it is set when the study begins, see :func:`~nasproxy.search.study.default_pending`.
+        precision: of the products in a candidate's training.
+        score: what is maximised: a name or a sum such as "0.7*proxy+0.3*naswot".
+        against: names of scores that are minimised at the same time, separated by commas.
+        rungs: scores of lower fidelity that are measured first, cheapest first, separated by commas:
+            "naswot,epochs=10,epochs=30", or "ipc=1".
+        pruner: what ends trials at a rung, one of ``PRUNERS``; see :mod:`nasproxy.search.pruning`.
+        reduction: successive halving promotes the best ``1 / reduction`` of a rung.
 
-    ``score`` is what is maximised, a name or a sum such as "0.7*proxy+0.3*naswot"; ``against`` names what is minimised
-    beside it, ``rungs`` what a candidate climbs before, cheapest first ("naswot,epochs=10,epochs=30", or "ipc=1"), both
-    separated by commas. ``pruner`` lets the best ``1 / reduction`` of a rung go on, see :mod:`nasproxy.search.pruning`.
+    Raises:
+        NasproxyError: for a value that is out of range or an unknown name.
     """
 
     trials: int = 100
@@ -59,12 +71,22 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class ValidateConfig:
-    """Settings of ``validate``: full-data training of a uniform ``sample`` of the space and of the search's ``top``.
+    """Settings of ``validate``: full training of a sample of the space, and of the search's best candidates.
 
-    ``images`` limits the training images (None: all of them); ``precision`` is that of products in full training; ``k``
-    is the k of recall@k. ``scores``, separated by
-    commas, or "all" or "none", are held against the full accuracy beside the proxy, the random subset, parameters and
-    FLOPs.
+    Args:
+        sample: candidates that are drawn uniformly from the space; all correlations are over these.
+        top: the search's best candidates, which are trained as well and shown apart.
+        epochs: of full training.
+        images: training images of full training; None: all of them.
+        seeds: full trainings of each candidate, each with another seed.
+        k: of recall@k.
+        seed: the sample follows from it.
+        scores: names separated by commas, "all" or "none": scores that are compared with the full accuracy, besides the
+            proxy, the random subset, parameters and FLOPs.
+        precision: of the products in full training.
+
+    Raises:
+        NasproxyError: for a value that is out of range or an unknown name.
     """
 
     sample: int = 20
@@ -86,7 +108,7 @@ class ValidateConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Settings of ``evaluate``: fresh ``nets`` of every kind on each set; 20 as in [DC]."""
+    """Settings of ``evaluate``: on each set, ``nets`` fresh nets of every kind are trained; 20 as in [DC]."""
 
     nets: int = 20
     seed: int = 0
@@ -97,7 +119,7 @@ COMPARED = ("random", "kmeans", "herding", "gradient_matching", "dsa", "distribu
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Settings of ``compare``: fresh ``nets`` on each of ``num_sets`` sets by every method; three give an interval."""
+    """Settings of ``compare``: ``num_sets`` sets by each method (three give an interval), ``nets`` nets on each set."""
 
     num_sets: int = 3
     nets: int = 5

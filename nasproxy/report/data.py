@@ -131,7 +131,7 @@ class ClassPicture:
 
 @dataclass(frozen=True)
 class CorrelationReport:
-    """Everything that the page shows, as plain data; :func:`nasproxy.validation.ranking.validate` makes it."""
+    """Everything that the page shows, as plain data; :func:`nasproxy.validation.validate.validate` makes it."""
 
     title: str
     dataset: str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nasproxy.condense.cost import FIRST_ORDER, condensing_flops
-from nasproxy.config import CondenseConfig, SearchConfig
+from nasproxy.condense.contract import FIRST_ORDER
+from nasproxy.condense.cost import condensing_flops
+from nasproxy.condense.provenance import config_of
+from nasproxy.config import SearchConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
@@ -39,14 +41,9 @@ def spending_of(
 
     Of several proxy sets those are counted that its seeds train on.
     """
-    known = {name: value for name, value in proxy.provenance["config"].items() if name != "match_space_hash"}
-    if known.get("match_space") is not None:
-        known["match_space"] = proxy.record.get("match_space")
-    if known.get("layer_weights") is not None:
-        known["layer_weights"] = tuple(known["layer_weights"])
     try:
-        making = task.num_sets(config.seeds) * condensing_flops(dataset, CondenseConfig.from_json(known))
-    except (NasproxyError, TypeError):
+        making = task.num_sets(config.seeds) * condensing_flops(dataset, config_of(proxy))
+    except NasproxyError:
         return None
     sizes = [inspection.counts(candidate).flops for candidate in inspection.valid]
     mean = sum(sizes) / len(sizes) if sizes else 0.0

@@ -1,7 +1,7 @@
-"""Who looks on while a search runs: a table on the terminal, lines of JSON, TensorBoard, MLflow.
+"""Callbacks of a search: the live table on the terminal, JSON lines, and the trackers TensorBoard and MLflow.
 
-All are a :class:`Watcher`: told of every candidate that got its answer, once, in the order of the answers. Another one
-is a class with these two methods and a line in ``TRACKERS``.
+A :class:`SearchCallback` is told of every trial that ended, once, in the order in which they ended. Another tracker is
+a class with its two methods and a line in ``TRACKERS``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,17 @@ NUM_SHOWN = 5  # rows of the live table
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A candidate that got its answer as trial ``number``: "complete", "pruned" at a rung, or "failed".
+class FinishedTrial:
+    """A trial that ended.
 
-    ``score`` and what it is held ``against`` of a complete one; ``rungs`` as far as it came. ``before``: in an earlier
-    process of the same search.
+    Args:
+        number: of the trial, from 0.
+        candidate: its id.
+        state: "complete", "pruned" at a rung, or "failed".
+        score: of a complete trial.
+        against: what is minimised at the same time, by name.
+        rungs: the value of each rung that was measured.
+        before: whether it ended in an earlier process of the same search.
     """
 
     number: int
@@ -44,27 +50,27 @@ class Finished:
         return " ".join(f"{name}={value}" for name, value in self.params.items())
 
 
-class Watcher(Protocol):
-    """Looks on; what it does must be quick, for the search waits for it."""
+class SearchCallback(Protocol):
+    """Is called while a search runs. It must be quick: the search waits for it."""
 
-    def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
-        """``done`` of ``total`` candidates have their answers, and ``finished`` got theirs since the last call."""
+    def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
+        """``done`` of ``total`` candidates have an outcome; ``finished`` ended since the last call."""
 
     def close(self) -> None:
-        """The search has ended, or was interrupted."""
+        """Is called when the search has ended or was interrupted."""
 
 
-class Tally:
-    """What a person wants to know meanwhile: the best so far, the rate, the time left, and how others ended."""
+class SearchProgress:
+    """The progress of a search: the best trials so far, the rate, the time left, and how the others ended."""
 
     def __init__(self) -> None:
-        self.best: list[Finished] = []
+        self.best: list[FinishedTrial] = []
         self.counts = {"complete": 0, "pruned": 0, "failed": 0}
         self._started = time.monotonic()
         self._before = 0
         self.done, self.total = 0, 0
 
-    def add(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+    def add(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
         self.done, self.total = done, total
         for one in finished:
             self.counts[one.state] += 1
@@ -73,7 +79,7 @@ class Tally:
         self.best = sorted(ranked.values(), key=lambda one: (-(one.score or 0.0), one.number))[:NUM_SHOWN]
 
     def text(self) -> str:
-        """``12 of 100 candidates, 3.1 per minute, about 28 min left, 4 ended at a rung, 1 failed``"""
+        """``12 of 100 candidates, 3.1 per minute, about 28 min left, 4 pruned at a rung, 1 failed``"""
         words = [f"{self.done} of {self.total} candidates"]
         minutes = (time.monotonic() - self._started) / 60
         fresh = self.done - self._before
@@ -85,23 +91,23 @@ class Tally:
                 words.append(f"about {f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} left")
         words += [
             f"{self.counts[state]} {text}"
-            for state, text in (("pruned", "ended at a rung"), ("failed", "failed"))
+            for state, text in (("pruned", "pruned at a rung"), ("failed", "failed"))
             if self.counts[state]
         ]
         return ", ".join(words)
 
 
 class LiveTable:
-    """On a terminal: the best candidates and a line of numbers, in place; in a log: that line, now and then."""
+    """On a terminal: a table of the best candidates, updated in place. In a log file: one line every now and then."""
 
     def __init__(self, show: Callable[[float], str], out: TextIO | None = None) -> None:
         self._show = show
         self._out = out or sys.stderr
-        self._tally = Tally()
+        self._tally = SearchProgress()
         self._live: Any = None
         self._last = time.monotonic()
 
-    def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+    def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
         self._tally.add(done, total, finished)
         if self._out.isatty():
             if self._live is None:
@@ -138,12 +144,12 @@ class LiveTable:
 
 
 class JsonLines:
-    """One JSON object per line and candidate, for machines."""
+    """One JSON object in a line for each trial, for programs."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+    def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
         for one in finished:
             if not one.before:
                 self.say(
@@ -160,7 +166,7 @@ class JsonLines:
                 )
 
     def say(self, event: str, **values: Any) -> None:
-        """A line of any kind."""
+        """Writes the line of an event."""
         print(json.dumps({"event": event} | values, ensure_ascii=False, allow_nan=False), file=self._out, flush=True)
 
     def close(self) -> None:
@@ -168,7 +174,7 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Score and best score by trial, into ``RUN/tensorboard``, and what every parameter gave as a table of hparams."""
+    """Writes the score and the best score by trial into ``RUN/tensorboard``, and the settings as text."""
 
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
         try:
@@ -179,7 +185,7 @@ class TensorBoard:
         self._writer.add_text("settings", "\n".join(f"    {name}={value}" for name, value in settings.items()))
         self._best: float | None = None
 
-    def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+    def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
         for one in finished:
             if one.score is not None and (self._best is None or one.score > self._best):
                 self._best = one.score
@@ -199,9 +205,9 @@ class TensorBoard:
 
 
 class MLflow:
-    """Settings and the score of every trial, as one run of MLflow where ``MLFLOW_TRACKING_URI`` says.
+    """Logs the settings and the score of every trial to one MLflow run, at ``MLFLOW_TRACKING_URI``.
 
-    Another process of the same search goes on with the same MLflow run.
+    Another process of the same search continues the same MLflow run.
     """
 
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
@@ -221,7 +227,7 @@ class MLflow:
             known.write_text(active.info.run_id)
             mlflow.log_params({name: value for name, value in settings.items() if value not in ("", None)})
 
-    def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
+    def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
         for one in finished:
             if one.score is not None and (self._best is None or one.score > self._best):
                 self._best = one.score
@@ -235,7 +241,7 @@ class MLflow:
 
 @contextmanager
 def json_lines(wanted: bool) -> Iterator[JsonLines | None]:
-    """With ``wanted``, standard output belongs to lines of JSON, and what is printed for people goes to error."""
+    """With ``wanted``, standard output holds JSON lines only; what is printed for people goes to standard error."""
     if not wanted:
         yield None
         return
@@ -245,22 +251,22 @@ def json_lines(wanted: bool) -> Iterator[JsonLines | None]:
 
 
 @contextmanager
-def watched(watchers: Sequence[Watcher]) -> Iterator[Watcher]:
-    """All of ``watchers`` as one, closed in the end."""
+def all_callbacks(callbacks: Sequence[SearchCallback]) -> Iterator[SearchCallback]:
+    """All ``callbacks`` as one; they are closed at the end."""
     try:
-        yield _All(watchers)
+        yield _All(callbacks)
     finally:
-        for watcher in watchers:
-            watcher.close()
+        for callback in callbacks:
+            callback.close()
 
 
 class _All:
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
-        self._watchers = watchers
+    def __init__(self, callbacks: Sequence[SearchCallback]) -> None:
+        self._callbacks = callbacks
 
-    def update(self, done: int, total: int, finished: Sequence[Finished]) -> None:
-        for watcher in self._watchers:
-            watcher.update(done, total, finished)
+    def update(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
+        for callback in self._callbacks:
+            callback.update(done, total, finished)
 
     def close(self) -> None:
         pass
@@ -279,7 +285,7 @@ def tracker_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def make_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> Watcher:
+def make_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> SearchCallback:
     """The tracker called ``name`` for the run folder ``run``.
 
     Raises:
@@ -288,4 +294,7 @@ def make_tracker(name: str, run: Path, settings: Mapping[str, Any]) -> Watcher:
     return TRACKERS[name](run, settings)
 
 
-TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Watcher]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
+TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], SearchCallback]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+}

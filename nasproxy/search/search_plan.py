@@ -1,8 +1,9 @@
-"""The budget of a search: which of paper, standard and quick fits this device, found by timing a few trainings."""
+"""The plan of a search: which budget fits this device, found by timing trainings of a few candidates."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,18 +21,33 @@ from nasproxy.scores.registry import SCORES, score_names
 from nasproxy.scores.spending import spending_of
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST
 from nasproxy.search.objective import parse_rungs, parse_terms
-from nasproxy.spaces import SearchSpace, SpaceInspection
+from nasproxy.spaces import SpaceInspection
 from nasproxy.training.fit import TrainingImages, fit
 from nasproxy.training.tasks import TrainingTask
 
-# How far "quick" may be cut to fit the time limit; below, a search says nothing.
+# How far "quick" may be cut to fit the time limit; with less, a search says nothing.
 SMALLEST = {"search.trials": 10, "search.epochs": 30, "validate.sample": 10, "validate.images": 1_000}
-CUT = 0.9  # at a time
+CUT = 0.9  # each step of cutting keeps so much
+
+NUM_TIMED = 5  # candidates
+# A forward pass costs about a third of a training step on the same images.
+FORWARD_SHARE = 1 / 3
+# A score that needs no training, in training steps on its minibatch; the most expensive, latency and zen, take four.
+ZERO_COST_STEPS = 4
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """As :class:`BuildPlan`, for search and validation."""
+    """The settings of a search and its validation.
+
+    Args:
+        search: settings of the search.
+        validate: settings of the validation.
+        budget: the name of the budget.
+        seconds: that both will take.
+        why: the reason for this budget, in words.
+        leaves_out: what is less than the paper's protocol, in words.
+    """
 
     search: SearchConfig
     validate: ValidateConfig
@@ -41,16 +57,28 @@ class SearchPlan:
     leaves_out: str
 
 
-NUM_TIMED = 5
+@dataclass(frozen=True)
+class PlannedSearch:
+    """What is planned: a search of candidates on a proxy set, and how it is validated.
+
+    Args:
+        task: the score "proxy" of the search.
+        proxy: tells what baselines at equal total cost may spend; None: they count as ordinary ones.
+        validation: whether a validation follows.
+        truth: whether its truth comes from a table.
+    """
+
+    inspection: SpaceInspection
+    dataset: Dataset
+    task: TrainingTask
+    device: torch.device
+    proxy: ProxySet | None = None
+    validation: bool = True
+    truth: bool = False
 
 
 def _seconds_per_image(
-    space: SearchSpace,
-    inspection: SpaceInspection,
-    dataset: Dataset,
-    batch: int,
-    device: torch.device,
-    precision: str,
+    inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device, precision: str
 ) -> float:
     """Mean seconds per training image over the space, from ``NUM_TIMED`` candidates across its range of FLOPs."""
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
@@ -59,7 +87,7 @@ def _seconds_per_image(
     flops, seconds = [], []
     for place in np.linspace(0.05, 0.95, NUM_TIMED) * (len(pool) - 1):
         candidate = pool[round(place)]
-        build = partial(space.build, candidate.params, dataset.input_shape, dataset.num_classes)
+        build = partial(inspection.space.build, candidate.params, dataset.input_shape, dataset.num_classes)
         net = seeded(build, 0).to(device)
         elapsed = 0.0
         for epochs in (1, 2):  # the first warms up
@@ -73,105 +101,114 @@ def _seconds_per_image(
     return float(per_candidate.mean())
 
 
-# A forward pass costs about a third of a training step on the same images.
-FORWARD_SHARE = 1 / 3
-# A score that needs no training, in training steps on its minibatch; the dearest, latency and zen, take about four.
-ZERO_COST_STEPS = 4
+@dataclass(frozen=True)
+class CostModel:
+    """Predicts seconds of a search and of its validation.
 
-
-def plan_search(
-    space: SearchSpace,
-    inspection: SpaceInspection,
-    dataset: Dataset,
-    task: TrainingTask,
-    search_overrides: dict[str, Any],
-    validate_overrides: dict[str, Any],
-    *,
-    budget: str | None,
-    validation: bool,
-    truth: bool,
-    device: torch.device,
-    proxy: ProxySet | None = None,
-) -> SearchPlan:
-    """The largest budget whose search (and validation, unless switched off) fits the time limit, or the one asked for.
-
-    Seconds are predicted from timed training steps of five candidates across the space's range of FLOPs. When even
-    "quick" is too slow here, what the person left open is cut, down to ``SMALLEST``. ``proxy`` says what rivals at
-    equal total cost may spend.
+    Args:
+        small: seconds per image of training on the proxy set.
+        large: seconds per image of full training.
     """
-    limit = time_limit(device)
-    small = _seconds_per_image(space, inspection, dataset, len(task.train.images), device, task.precision)
-    batch = min(FULL_RECIPE.batch_size, len(dataset.train))
-    precision = validate_overrides.get("precision", ValidateConfig.precision)
-    large = _seconds_per_image(space, inspection, dataset, batch, device, precision)
-    evaluation = len(dataset.val) * large * FORWARD_SHARE
 
-    num_images = len(task.train.images)
+    planned: PlannedSearch
+    small: float
+    large: float
 
-    def proxy_seconds(search: SearchConfig, *, epochs: int | None = None, share: float = 1.0) -> float:
-        epochs = epochs or search.epochs or task.recipe.epochs
-        return search.seeds * (epochs * share * num_images * small + evaluation)
+    @classmethod
+    def timed(cls, planned: PlannedSearch, precision: str) -> CostModel:
+        """The model of this device, from timing a few candidates; ``precision`` is that of full training."""
+        inspection, dataset, task = planned.inspection, planned.dataset, planned.task
+        small = _seconds_per_image(inspection, dataset, len(task.train.images), planned.device, task.precision)
+        batch = min(FULL_RECIPE.batch_size, len(dataset.train))
+        return cls(planned, small, _seconds_per_image(inspection, dataset, batch, planned.device, precision))
 
-    def score_seconds(search: SearchConfig, name: str, full_images: float | None = None) -> float:
+    @property
+    def _num_images(self) -> int:
+        return len(self.planned.task.train.images)
+
+    @property
+    def _evaluation(self) -> float:
+        """Seconds of measuring a net on the validation split."""
+        return len(self.planned.dataset.val) * self.large * FORWARD_SHARE
+
+    def proxy(self, search: SearchConfig, *, epochs: int | None = None, share: float = 1.0) -> float:
+        """Seconds of a candidate on the proxy set, on a ``share`` of its images."""
+        epochs = epochs or search.epochs or self.planned.task.recipe.epochs
+        return search.seeds * (epochs * share * self._num_images * self.small + self._evaluation)
+
+    def score(self, search: SearchConfig, name: str, full_images: float | None = None) -> float:
+        """Seconds of a candidate by the score ``name``; ``full_images``: what full training sees, where it is done."""
         if name in ZERO_COST:
-            return search.seeds * ZERO_COST_STEPS * MINIBATCH * small
-        times = 1.0
-        if SCORES[name].total and proxy is not None:
-            own = replace(task, recipe=replace(task.recipe, epochs=search.epochs or task.recipe.epochs))
-            spending = spending_of(proxy, dataset, own, inspection, search)
+            return search.seeds * ZERO_COST_STEPS * MINIBATCH * self.small
+        times, planned = 1.0, self.planned
+        if SCORES[name].total and planned.proxy is not None:
+            recipe = planned.task.recipe
+            own = replace(planned.task, recipe=replace(recipe, epochs=search.epochs or recipe.epochs))
+            spending = spending_of(planned.proxy, planned.dataset, own, planned.inspection, search)
             times = 1.0 if spending is None else spending.times()
-            seen = own.recipe.epochs * num_images
+            seen = own.recipe.epochs * self._num_images
             if spending is not None and full_images is not None and spending.buys_full_training(seen, full_images):
                 times = 0.0  # it is left out
-        return times * proxy_seconds(search)
+        return times * self.proxy(search)
 
-    def candidate_seconds(search: SearchConfig) -> float:
-        """Of the search's objective, on average over candidates that rungs end and others."""
+    def candidate(self, search: SearchConfig) -> float:
+        """Seconds of a candidate by the objective, on average over candidates that are pruned and others."""
         total, left = 0.0, 1.0
         for kind, number in parse_rungs(search.rungs):
             if kind == "epochs":
-                cost = proxy_seconds(search, epochs=number)
+                cost = self.proxy(search, epochs=number)
             elif kind == "ipc":
-                cost = proxy_seconds(search, share=min(1.0, number * dataset.num_classes / num_images))
+                cost = self.proxy(search, share=min(1.0, number * self.planned.dataset.num_classes / self._num_images))
             else:
-                cost = score_seconds(search, kind)
+                cost = self.score(search, kind)
             total += left * cost
             left /= search.reduction
         names = [name for _, name in parse_terms(search.score)] + list(score_names(search.against))
-        return total + left * sum(score_seconds(search, name) for name in names)
+        return total + left * sum(self.score(search, name) for name in names)
 
-    def validation_seconds(search: SearchConfig, config: ValidateConfig) -> float:
-        if not validation:
+    def validation(self, search: SearchConfig, config: ValidateConfig) -> float:
+        """Seconds of the validation. The pick is trained once more, for its test accuracy."""
+        if not self.planned.validation:
             return 0.0
-        images = min(config.images or len(dataset.train), len(dataset.train))
-        full = 0.0 if truth else config.seeds * (config.epochs * images * large + evaluation)
-        # The sample is trained on the proxy and on random images, too; the pick once more for the test accuracy.
-        fully = None if truth else float(config.epochs * images)
-        more = sum(score_seconds(search, name, fully) for name in score_names(config.scores))
-        return (config.sample + config.top + 1) * full + config.sample * (2 * proxy_seconds(search) + more)
+        num_train = len(self.planned.dataset.train)
+        images = min(config.images or num_train, num_train)
+        fully = None if self.planned.truth else float(config.epochs * images)
+        full = 0.0 if fully is None else config.seeds * (fully * self.large + self._evaluation)
+        more = sum(self.score(search, name, fully) for name in score_names(config.scores))
+        # The sample is trained on the proxy and on random images, too.
+        return (config.sample + config.top + 1) * full + config.sample * (2 * self.proxy(search) + more)
 
-    def total_seconds(search: SearchConfig, config: ValidateConfig) -> float:
-        return search.trials * candidate_seconds(search) + validation_seconds(search, config)
+    def total(self, search: SearchConfig, config: ValidateConfig) -> float:
+        """Seconds of the search and of its validation."""
+        return search.trials * self.candidate(search) + self.validation(search, config)
 
+
+def plan_search(
+    planned: PlannedSearch,
+    search_options: Mapping[str, Any],
+    validate_options: Mapping[str, Any],
+    *,
+    budget: str | None,
+) -> SearchPlan:
+    """The largest budget whose search and validation fit the time limit, or the one that was asked for.
+
+    Seconds are predicted from timed training steps of a few candidates. When even "quick" is too slow here, what the
+    person left open is cut, down to ``SMALLEST``.
+
+    Args:
+        search_options: settings of :class:`SearchConfig` that were given; they hold in every budget.
+        validate_options: the same of :class:`ValidateConfig`.
+        budget: the name of a budget; None: the largest one that fits.
+
+    Raises:
+        NasproxyError: for an unknown budget or settings that are out of range.
+    """
+    limit = time_limit(planned.device)
+    model = CostModel.timed(planned, validate_options.get("precision", ValidateConfig.precision))
     slower = ""
     for name in budget_names(budget):
-        values = BUDGETS[name]
-        epochs = None if task.recipe.learned else values.proxy_epochs
-        search = SearchConfig(**({"trials": values.trials, "epochs": epochs} | search_overrides))
-        if inspection.num_valid is not None:
-            search = replace(search, trials=min(search.trials, max(1, inspection.num_valid)))
-        config = ValidateConfig(
-            **(
-                {
-                    "sample": values.sample,
-                    "top": values.top,
-                    "epochs": values.full_epochs,
-                    "images": values.full_images,
-                }
-                | validate_overrides
-            )
-        )
-        seconds = total_seconds(search, config)
+        search, config = _settings(name, planned, search_options, validate_options)
+        seconds = model.total(search, config)
         if budget is not None or seconds <= limit:
             break
         if name != ORDER[-1]:
@@ -180,24 +217,33 @@ def plan_search(
         why = "asked for"
     else:
         why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
-        fixed = {f"search.{key}" for key in search_overrides} | {f"validate.{key}" for key in validate_overrides}
+        fixed = {f"search.{key}" for key in search_options} | {f"validate.{key}" for key in validate_options}
         cut = False
         while seconds > limit:
             smaller = _cut(search, config, fixed)
             if smaller == (search, config):
                 break
             (search, config), cut = smaller, True
-            seconds = total_seconds(search, config)
+            seconds = model.total(search, config)
         if cut:
             why += f"; {name} would take longer, too, and was cut to fit"
-    return SearchPlan(
-        search,
-        config,
-        name,
-        seconds,
-        why,
-        search_omissions(search, config, inspection, dataset, full_training=validation and not truth),
-    )
+    full_training = planned.validation and not planned.truth
+    leaves_out = search_omissions(search, config, planned.inspection, planned.dataset, full_training=full_training)
+    return SearchPlan(search, config, name, seconds, why, leaves_out)
+
+
+def _settings(
+    budget: str, planned: PlannedSearch, search_options: Mapping[str, Any], validate_options: Mapping[str, Any]
+) -> tuple[SearchConfig, ValidateConfig]:
+    """The settings of ``budget``, with what was given in their place; no more trials than there are candidates."""
+    values = BUDGETS[budget]
+    epochs = None if planned.task.recipe.learned else values.proxy_epochs
+    search = SearchConfig(**({"trials": values.trials, "epochs": epochs} | dict(search_options)))
+    num_valid = planned.inspection.num_valid
+    if num_valid is not None:
+        search = replace(search, trials=min(search.trials, max(1, num_valid)))
+    own = {"sample": values.sample, "top": values.top, "epochs": values.full_epochs, "images": values.full_images}
+    return search, ValidateConfig(**(own | dict(validate_options)))
 
 
 def _cut(search: SearchConfig, config: ValidateConfig, fixed: set[str]) -> tuple[SearchConfig, ValidateConfig]:
@@ -220,7 +266,7 @@ def _cut(search: SearchConfig, config: ValidateConfig, fixed: set[str]) -> tuple
 def search_omissions(
     search: SearchConfig, config: ValidateConfig, inspection: SpaceInspection, dataset: Dataset, *, full_training: bool
 ) -> str:
-    """How a search, and its ``full_training`` when there is any, fall short of the published protocol, in words."""
+    """What a search, and its ``full_training`` where there is one, do less than the paper's protocol, in words."""
     paper = BUDGETS["paper"]
     parts = []
     whole = inspection.num_valid if inspection.num_valid is not None else inspection.space.size()

@@ -19,7 +19,7 @@ from nasproxy.config import SearchConfig, config_hash
 from nasproxy.core.errors import NasproxyError
 from nasproxy.search.objective import Objective
 from nasproxy.search.proposals import directions
-from nasproxy.search.trial_runner import Answer
+from nasproxy.search.trial_runner import TrialOutcome
 from nasproxy.spaces import SearchSpace
 from nasproxy.training.ledger import Ledger
 
@@ -137,7 +137,7 @@ class Study:
         if self._trials is not None:
             self._trials.append(trial)
 
-    def tell(self, number: int, answer: Answer) -> None:
+    def tell(self, number: int, answer: TrialOutcome) -> None:
         """The answer to trial ``number``. Whoever sees all its scores tells it."""
 
         def write() -> None:

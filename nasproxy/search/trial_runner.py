@@ -1,4 +1,4 @@
-"""What is measured of a candidate next, and how it ends: up the rungs of an objective, then by all its scores."""
+"""How a trial runs: its rungs first, from the cheapest on, then all scores of the objective."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nasproxy.config import SearchConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.search.objective import NUM_REFERENCES, Objective
 from nasproxy.search.pruning import Pruner
-from nasproxy.search.standings import Standings, combined
+from nasproxy.search.reference_ranks import ReferenceRanks, combined_score
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection, uniform_sample
 from nasproxy.training.coordinator import Coordinator
 from nasproxy.training.jobs import Job
@@ -20,16 +20,30 @@ from nasproxy.training.tasks import Task
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How a trial ended: ``values`` when it went all the way, and what it reached at its ``rungs``, by step."""
+class TrialOutcome:
+    """How a trial ended.
+
+    Args:
+        state: complete, pruned at a rung, or failed.
+        values: of a complete trial: the score, then what is minimised.
+        rungs: the value of each rung that was measured, by step.
+    """
 
     state: TrialState
     values: Sequence[float] | None
     rungs: dict[int, float]
 
 
-class Climb:
-    """Every trial of one search; ``standings`` are those of a sum, once its references were measured."""
+class TrialRunner:
+    """Runs the trials of one search.
+
+    Args:
+        space: makes the candidates.
+        objective: the rungs and the scores that a trial is measured by.
+        config: the settings of the search.
+        coordinator: has what was measured.
+        pending: trials that run concurrently; a trial is pruned by what was known when it was proposed.
+    """
 
     def __init__(
         self, space: SearchSpace, objective: Objective, config: SearchConfig, coordinator: Coordinator, pending: int
@@ -39,12 +53,12 @@ class Climb:
         self.seeds = tuple(range(config.seeds))
         self.coordinator = coordinator
         self.pending = pending
-        self.standings: Standings | None = None
+        self.reference_ranks: ReferenceRanks | None = None
         self._pruner = Pruner(config.pruner, config.reduction)
         self._ended: dict[tuple[int, int], bool] = {}
 
     def measure_references(self, inspection: SpaceInspection, seed: int) -> None:
-        """Measures the candidates among which the scores of a sum take their standing.
+        """Measures the reference candidates of a sum: its scores count by their rank among them.
 
         Raises:
             NasproxyError: when a score fails for all but one of them.
@@ -62,16 +76,17 @@ class Climb:
                 reason = next((score.failure for score in scores if score.failure), "the space is too small")
                 raise NasproxyError(
                     f"In a sum, '{task.score}' needs two reference candidates that it can measure, but has "
-                    f"{len(values)} ({reason}): leave it out."
+                    f"{len(values)} ({reason}): leave this score out."
                 )
             reference.append(tuple(values))
-        self.standings = Standings(tuple(reference))
+        self.reference_ranks = ReferenceRanks(tuple(reference))
 
     def job(self, candidate: Candidate, task: Task) -> Job:
+        """The job that measures ``candidate`` by ``task`` with all seeds."""
         return Job(task, self.space, candidate.id, candidate.params, self.seeds)
 
-    def look(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Answer | list[Job]:
-        """How the running ``trial`` ended, or what must be measured for it now."""
+    def advance(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> TrialOutcome | list[Job]:
+        """How the running ``trial`` ended, or the jobs that must be done for it now."""
         candidate = self.space.candidate(trial.params)
         rungs: dict[int, float] = {}
         for number, task in enumerate(self.objective.rungs):
@@ -81,18 +96,19 @@ class Climb:
                 return [job]
             value = mean_score(rows).value
             if value is None:
-                return Answer(TrialState.FAIL, None, rungs)
+                return TrialOutcome(TrialState.FAIL, None, rungs)
             rungs[self._pruner.step(number)] = value
             if (trial.number, number) not in self._ended:
                 known = trials[: max(0, trial.number - self.pending + 1)]  # as when it was proposed
                 self._ended[trial.number, number] = self._pruner.ends(list(rungs.values()), known)
             if self._ended[trial.number, number]:
-                return Answer(TrialState.PRUNED, None, rungs)
+                return TrialOutcome(TrialState.PRUNED, None, rungs)
         jobs = [self.job(candidate, task) for task in self.objective.tasks]
         rows_by_task = [self.coordinator.evaluations(job) for job in jobs]
         if None in rows_by_task:
             return jobs
-        score, against = combined(self.objective, self.standings, [mean_score(rows or []) for rows in rows_by_task])
+        scores = [mean_score(rows or []) for rows in rows_by_task]
+        score, against = combined_score(self.objective, self.reference_ranks, scores)
         if score.value is None:
-            return Answer(TrialState.FAIL, None, rungs)
-        return Answer(TrialState.COMPLETE, [score.value, *against], rungs)
+            return TrialOutcome(TrialState.FAIL, None, rungs)
+        return TrialOutcome(TrialState.COMPLETE, [score.value, *against], rungs)

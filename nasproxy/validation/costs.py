@@ -2,83 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from nasproxy.config import SearchConfig, ValidateConfig
-from nasproxy.data.proxy_set import ProxySet
 from nasproxy.report.data import Cost
-from nasproxy.scores.spending import Spending
-from nasproxy.search.loop import SearchResult
 from nasproxy.spaces import Candidate, SpaceInspection
 from nasproxy.training.fit import num_updates
 from nasproxy.training.tasks import TrainingTask
-from nasproxy.validation.measured import Measured, one_training
+from nasproxy.validation.measured import ValidatedCandidate, Validation, one_training
+from nasproxy.validation.score_tasks import ScoreTasks
 
 
-def costs(
-    measured: list[Measured],
-    search: SearchResult,
-    search_config: SearchConfig,
-    proxy: ProxySet,
-    full: TrainingTask | None,
-    config: ValidateConfig,
-    inspection: SpaceInspection,
-    spending: Spending | None,
-) -> tuple[Cost, ...]:
-    searched = [*search.ranking, *search.failed, *search.pruned]
+def costs(validation: Validation, tasks: ScoreTasks, candidates: list[ValidatedCandidate]) -> tuple[Cost, ...]:
+    """The costs of building the proxy set, of the search and of full training, in this order."""
+    return (_building(validation, tasks), _searching(validation), *_full_training(validation, tasks, candidates))
+
+
+def _flops(inspection: SpaceInspection, task: TrainingTask, candidates: Iterable[Candidate], seeds: int) -> float:
+    """FLOPs of training each candidate with so many seeds."""
+    return sum((seeds * one_training(task, inspection.counts(candidate).flops) for candidate in candidates), 0.0)
+
+
+def _building(validation: Validation, tasks: ScoreTasks) -> Cost:
+    """Of the sets of the file, those count that the search's seeds train on."""
+    proxy = validation.proxy
+    used = min(validation.search.config.seeds, proxy.num_sets)
+    several = f"Building {used} {'' if used == proxy.num_sets else f'of {proxy.num_sets} '}proxy sets"
+    return Cost(
+        "Building the proxy set" if proxy.num_sets == 1 else several,
+        float(proxy.record["seconds"]) * used / proxy.num_sets,
+        None,
+        proxy.record["hardware"],
+        None if tasks.spending is None else tasks.spending.making,
+    )
+
+
+def _searching(validation: Validation) -> Cost:
+    search = validation.search
     trained = search.objective.trained
-    making = None if spending is None else spending.making
+    num = len(search.ranking) + len(search.failed) + len(search.pruned)
+    words = f"{num} candidates"
+    flops = None
+    if trained is not None:
+        words += f", {num_updates(trained.recipe, len(trained.train.images))} updates each"
+        if not search.pruned:
+            whole = [row.candidate for row in (*search.ranking, *search.failed)]
+            flops = _flops(search.inspection, trained, whole, search.config.seeds)
+    if search.pruned:
+        words += f"; {len(search.pruned)} ended early at a rung"
+    return Cost("Search", search.seconds, None if trained is None else len(trained.train.images), words, flops)
 
-    def flops(task: TrainingTask, candidates: Sequence[Candidate], seeds: int) -> float:
-        return sum((seeds * one_training(task, inspection.counts(candidate).flops) for candidate in candidates), 0.0)
 
-    whole = [row.candidate for row in (*search.ranking, *search.failed)]
-    used = min(search_config.seeds, proxy.num_sets)
+def _full_training(validation: Validation, tasks: ScoreTasks, candidates: list[ValidatedCandidate]) -> list[Cost]:
+    """Full training of the validated candidates, and an estimate of the whole search by full training."""
+    search, config, full = validation.search, validation.config, tasks.full
+    if full is None:
+        return []
+    distinct = list({one.candidate.id: one for one in candidates}.values())
+    trainings = [one.scores["full"] for one in distinct]
+    energies = [score.joules for score in trainings]
+    num_images, seconds = len(full.train.images), sum(score.seconds for score in trainings)
+    flops = _flops(search.inspection, full, [one.candidate for one in distinct], config.seeds)
     costs = [
         Cost(
-            "Building the proxy set"
-            if proxy.num_sets == 1
-            else f"Building {used} {'' if used == proxy.num_sets else f'of {proxy.num_sets} '}proxy sets",
-            float(proxy.record["seconds"]) * used / proxy.num_sets,
-            None,
-            proxy.record["hardware"],
-            making,
-        ),
-        Cost(
-            "Search",
-            search.seconds,
-            None if trained is None else len(trained.train.images),
-            f"{len(searched)} candidates"
-            + ("" if trained is None else f", {num_updates(trained.recipe, len(trained.train.images))} updates each")
-            + (f"; rungs ended {len(search.pruned)} early" if search.pruned else ""),
-            None if trained is None or search.pruned else flops(trained, whole, search_config.seeds),
-        ),
-    ]
-    if full is not None:
-        distinct = {one.candidate.id: one for one in measured}.values()
-        trainings = [one.scores["full"] for one in distinct]
-        energies = [score.joules for score in trainings]
-        num_full = len(full.train.images)
-        costs.append(
-            Cost(
-                "Full training, for validation",
-                sum(score.seconds for score in trainings),
-                num_full,
-                f"{len(trainings)} candidates, {config.epochs} epochs, {config.seeds} seed(s)",
-                flops(full, [one.candidate for one in distinct], config.seeds),
-                None if None in energies else sum(energy for energy in energies if energy is not None),
-            )
+            "Full training, for validation",
+            seconds,
+            num_images,
+            f"{len(trainings)} candidates, {config.epochs} epochs, {config.seeds} seed(s)",
+            flops,
+            None if None in energies else sum(energy for energy in energies if energy is not None),
         )
-        if trainings and searched:
-            per_full = sum(score.seconds for score in trainings) / len(trainings)
-            estimated = per_full * len(searched)
-            costs.append(
-                Cost(
-                    "The same search by full training",
-                    estimated,
-                    num_full,
-                    f"estimated: {len(searched)} candidates at {per_full:.1f} s each",
-                    flops(full, [row.candidate for row in searched], config.seeds),
-                )
-            )
-    return tuple(costs)
+    ]
+    searched = [row.candidate for row in (*search.ranking, *search.failed, *search.pruned)]
+    if trainings and searched:
+        each = seconds / len(trainings)
+        words = f"estimated: {len(searched)} candidates at {each:.1f} s each"
+        flops = _flops(search.inspection, full, searched, config.seeds)
+        costs.append(Cost("The same search by full training", each * len(searched), num_images, words, flops))
+    return costs

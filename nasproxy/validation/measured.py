@@ -1,4 +1,4 @@
-"""What was measured of each candidate, and statistics of its truths."""
+"""What a validation is about, which candidates it measures, and what was measured of each."""
 
 from __future__ import annotations
 
@@ -6,21 +6,62 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nasproxy.condense.cost import FIRST_ORDER
+from nasproxy.condense.contract import FIRST_ORDER
+from nasproxy.config import ValidateConfig
 from nasproxy.correlation import Estimate, reliability
-from nasproxy.spaces import Candidate
+from nasproxy.data import Dataset
+from nasproxy.data.proxy_set import ProxySet
+from nasproxy.search.loop import SearchResult
+from nasproxy.spaces import Candidate, uniform_sample
 from nasproxy.training.results import MeanScore
+from nasproxy.training.session import Session
 from nasproxy.training.tasks import TrainingTask
+from nasproxy.validation.truth_table import Truth
 
-COUNTED = ("params", "flops")  # known from the space's inspection
+COUNTED = ("params", "flops")  # known from the inspection of the space
 
 
 @dataclass(frozen=True)
-class Measured:
+class Validation:
+    """What a validation is about, as :func:`~nasproxy.validation.validate.validate` is called with it."""
+
+    search: SearchResult
+    proxy: ProxySet
+    dataset: Dataset
+    config: ValidateConfig
+    session: Session
+    truth: Truth | None
+
+
+@dataclass(frozen=True)
+class ValidatedCandidate:
+    """One candidate of a validation.
+
+    Args:
+        group: "sample", drawn uniformly from the space, or "top", among the search's best.
+        scores: by name of the score; "full" is the truth.
+        by_seed: the values of each score by seed, empty where a seed has none.
+    """
+
     candidate: Candidate
     group: str
-    scores: dict[str, MeanScore]  # by score name; "full" is the truth
-    by_seed: dict[str, tuple[float, ...]] = field(default_factory=dict)  # its values, where all seeds have one
+    scores: dict[str, MeanScore] = field(default_factory=dict)
+    by_seed: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def choose_candidates(validation: Validation) -> list[ValidatedCandidate]:
+    """A uniform sample of the space, and the best candidates of the search; with a truth table, those that it has."""
+    search, config, truth = validation.search, validation.config, validation.truth
+
+    def known(candidate: Candidate) -> bool:
+        return truth is None or candidate.id in truth.accuracy
+
+    sample = uniform_sample(search.inspection, config.sample, config.seed, among=known)
+    top = [row.candidate for row in search.ranking if known(row.candidate)][: config.top]
+    return [
+        *(ValidatedCandidate(candidate, "sample") for candidate in sample),
+        *(ValidatedCandidate(candidate, "top") for candidate in top),
+    ]
 
 
 def one_training(task: TrainingTask, flops: float) -> float:
@@ -29,13 +70,13 @@ def one_training(task: TrainingTask, flops: float) -> float:
     return float(flops * (FIRST_ORDER * seen + len(task.held_out.images)))
 
 
-def truths_of(complete: list[Measured]) -> np.ndarray:
+def truths_of(complete: list[ValidatedCandidate]) -> np.ndarray:
     """Full accuracy of every candidate, ``(n,)``."""
     return np.array([one.scores["full"].value for one in complete], dtype=float)
 
 
-def reliability_of(complete: list[Measured], name: str, seed: int) -> Estimate:
-    """How far the mean over seeds of a score, or of the truth, agrees with another such mean."""
+def reliability_of(complete: list[ValidatedCandidate], name: str, seed: int) -> Estimate:
+    """The rank correlation between the mean over seeds of a score, or of the truth, and another such mean."""
     rows = [one.by_seed.get(name, ()) for one in complete]
     num_seeds = min(map(len, rows), default=0)
     if num_seeds < 2:

@@ -1,7 +1,7 @@
 """How good is a set? Fresh nets are trained on it by its recipe and measured on the test split.
 
-This is the field's own table: a set against random real images, for one family of nets or across families. Test images
-are right here because nothing is chosen by them.
+This is the usual table of the field: a set compared with random real images, for one family of nets or for several. The
+test images may be used here, because nothing is chosen by them.
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, tables 1 and 2.
 """
@@ -235,16 +235,55 @@ def evaluate_proxy(
 
     Args:
         recipes: how to train on each set; random images train alike, unless the recipe was learned with a set.
+        baseline: whether nets are trained on random real images, too.
         ledger: trainings in it are not done again.
-        progress: called with (trainings done, in total, note).
+        progress: is called with trainings done, in total, and a note.
+
+    Returns:
+        A comparison for each of ``nets``.
 
     Raises:
-        NasproxyError: when ``proxy`` is not of ``dataset``, or a net cannot be built for it.
+        NasproxyError: when ``proxy`` was made of other data, or a net cannot be built for it.
     """
     check_fit(proxy, dataset)
     nets = list(dict.fromkeys(nets))
     for net in nets:
         seeded(partial(net.build, dataset.input_shape, dataset.num_classes), 0)
+    jobs = _jobs(proxy, dataset, nets, num_nets=num_nets, recipes=recipes, baseline=baseline, seed=seed)
+
+    def count(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total, "")
+
+    rows = Coordinator(crew, ledger).finish(list(jobs.values()), count)
+    found = {key: own for key, (own,) in zip(jobs, rows, strict=True)}
+
+    def trainings(kind: int, of_set: int | None) -> tuple[Evaluation, ...]:
+        return tuple(row for (own, which, _), row in found.items() if (own, which) == (kind, of_set))
+
+    return [
+        Comparison(
+            Row(proxy.method, net, tuple(trainings(kind, of_set) for of_set in range(proxy.num_sets))),
+            Row("random real", net, (trainings(kind, None),)) if baseline else None,
+        )
+        for kind, net in enumerate(nets)
+    ]
+
+
+def _jobs(
+    proxy: ProxySet,
+    dataset: Dataset,
+    nets: Sequence[NetSpec],
+    *,
+    num_nets: int,
+    recipes: Sequence[Recipe],
+    baseline: bool,
+    seed: int,
+) -> dict[tuple[int, int | None, int], Job]:
+    """Every training, by kind of net, set (None: random images) and number.
+
+    The kinds of nets take turns, so that the time left is predicted from all of them and not from the first one.
+    """
     held_out = real_images(dataset, dataset.test)
 
     def task_of(label: str, identity: str, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> TrainingTask:
@@ -262,12 +301,7 @@ def evaluate_proxy(
         task_of(proxy.method, f"{proxy.content_id} set {of_set}", *proxy.training_images(of_set), recipes[of_set])
         for of_set in range(proxy.num_sets)
     ]
-    jobs: dict[tuple[int, int | None, int], Job] = {}  # by kind of net, set (None: random images) and number
-
-    def add(kind: int, net: NetSpec, of_set: int | None, number: int, task: TrainingTask, own_seed: int) -> None:
-        jobs[kind, of_set, number] = Job(task, Families(), str(net), net.as_params(), (own_seed,))
-
-    # Every kind of net in turn, so that the time left is told by all of them and not by the first.
+    jobs: dict[tuple[int, int | None, int], Job] = {}
     for number in range(num_nets):
         for of_set, task in enumerate(on_set):
             own_seed = derive_seed(seed, "evaluate", of_set, number)
@@ -279,24 +313,8 @@ def evaluate_proxy(
                 identity = f"random {one_or_all(proxy.counts)} {draw_seed} of {dataset.fingerprint}"
                 draw = task_of("random real", identity, dataset.normalize(drawn.images), drawn.labels, rival)
             for kind, net in enumerate(nets):
-                add(kind, net, of_set, number, task, own_seed)
+                jobs[kind, of_set, number] = Job(task, Families(), str(net), net.as_params(), (own_seed,))
                 if draw is not None:
-                    add(kind, net, None, of_set + proxy.num_sets * number, draw, own_seed)
-
-    def count(done: int, total: int) -> None:
-        if progress is not None:
-            progress(done, total, "")
-
-    rows = Coordinator(crew, ledger).finish(list(jobs.values()), count)
-    found = {key: own for key, (own,) in zip(jobs, rows, strict=True)}
-
-    def of(kind: int, of_set: int | None) -> tuple[Evaluation, ...]:
-        return tuple(row for (own, which, _), row in found.items() if (own, which) == (kind, of_set))
-
-    return [
-        Comparison(
-            Row(proxy.method, net, tuple(of(kind, of_set) for of_set in range(proxy.num_sets))),
-            Row("random real", net, (of(kind, None),)) if baseline else None,
-        )
-        for kind, net in enumerate(nets)
-    ]
+                    place = of_set + proxy.num_sets * number
+                    jobs[kind, None, place] = Job(draw, Families(), str(net), net.as_params(), (own_seed,))
+    return jobs

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from nasproxy.condense.cost import condensing_flops
-from nasproxy.config import SELECTIONS, CondenseConfig
+from nasproxy.condense.provenance import config_of
+from nasproxy.config import METHODS
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.core.wording import amount, duration_text, signed
@@ -185,12 +186,9 @@ def _picture(proxy: ProxySet) -> str:
 
 
 def _flops(one: Evaluated, dataset: Dataset) -> float | None:
-    known = {name: value for name, value in one.proxy.provenance["config"].items() if name != "match_space_hash"}
-    if known.get("match_space") is not None:
-        known["match_space"] = one.proxy.record.get("match_space")
     try:
-        return one.proxy.num_sets * condensing_flops(dataset, CondenseConfig.from_json(known))
-    except (NasproxyError, TypeError, KeyError):
+        return one.proxy.num_sets * condensing_flops(dataset, config_of(one.proxy))
+    except NasproxyError:
         return None
 
 
@@ -212,8 +210,10 @@ def trainings_csv(sets: Sequence[Evaluated]) -> str:
 
 def _caption(proxy: ProxySet) -> str:
     """What a set's picture shows."""
-    only_labels = proxy.method == "label_distillation"
-    kind = "Real" if only_labels or proxy.method in SELECTIONS else "Learned"
+    spec = METHODS.get(proxy.method)
+    real, learns = (spec.real_images, spec.learns) if spec is not None else (False, True)
+    only_labels = real and learns
+    kind = "Real" if real else "Learned"
     soft = f", with {'learned' if only_labels else 'soft'} labels; shown by their likeliest class"
     return f"{kind} images{soft if proxy.labels.ndim == 3 else ''}."
 

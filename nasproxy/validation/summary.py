@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
-from nasproxy.config import SearchConfig, ValidateConfig
-from nasproxy.core.devices import DeviceChoice, hardware, versions
+from nasproxy.config import Recipe, ValidateConfig
+from nasproxy.core.devices import hardware, versions
 from nasproxy.correlation import (
     Difference,
     Estimate,
@@ -23,19 +24,106 @@ from nasproxy.correlation import (
     rank_correlation,
 )
 from nasproxy.data import Dataset
-from nasproxy.data.proxy_set import ProxySet
-from nasproxy.report.data import CandidateRow, EpochAgreement, Failure, FrontPoint, ScoreSummary
+from nasproxy.report.data import CandidateRow, CorrelationReport, EpochAgreement, Failure, FrontPoint, ScoreSummary
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.loop import SearchResult
-from nasproxy.search.standings import combined
-from nasproxy.spaces import SearchSpace, SpaceInspection
+from nasproxy.search.reference_ranks import combined_score
+from nasproxy.spaces import SpaceInspection
 from nasproxy.training.results import MeanScore
 from nasproxy.training.tasks import Task, TrainingTask
-from nasproxy.validation.measured import COUNTED, Measured, one_training, reliability_of, truths_of
+from nasproxy.validation.costs import costs
+from nasproxy.validation.measured import (
+    COUNTED,
+    ValidatedCandidate,
+    Validation,
+    one_training,
+    reliability_of,
+    truths_of,
+)
+from nasproxy.validation.pictures import pictures_of
+from nasproxy.validation.score_tasks import ScoreTasks
 from nasproxy.validation.truth_table import Truth
 
 
-def candidate_row(one: Measured, inspection: SpaceInspection, ranking: dict[str, float]) -> CandidateRow:
+def report_of(
+    validation: Validation,
+    tasks: ScoreTasks,
+    candidates: list[ValidatedCandidate],
+    complete: list[ValidatedCandidate],
+    columns: Mapping[str, np.ndarray],
+) -> CorrelationReport:
+    """The report without its rows of candidates, its pick and its notes.
+
+    Args:
+        candidates: all candidates that were measured.
+        complete: those of the sample that have all scores and a truth.
+        columns: what each score ranks ``complete`` by, ``(n,)`` each.
+    """
+    search, config, dataset = validation.search, validation.config, validation.dataset
+    space, objective = search.inspection.space, search.objective
+    difference, compared = differences_of(complete, columns, config.seed)
+    pictures, pictures_note = pictures_of(validation.proxy, dataset)
+    return CorrelationReport(
+        title=f"{space.name} on {dataset.name}",
+        dataset=dataset.name,
+        space=space.name,
+        space_size=space.size(),
+        num_invalid=search.inspection.num_invalid,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        candidates=(),
+        scores=summaries_of(complete, columns, tasks.by_name, search.inspection, config),
+        difference=difference,
+        differences=compared,
+        ceiling=reliability_of(complete, "full", config.seed),
+        sample_seconds=_mean_seconds(complete, None),
+        effects=effects(truths_of(complete), strata_of(complete, search.inspection), seed=config.seed),
+        epochs=epochs_of(complete, columns, config.seed),
+        full_seconds=None if tasks.full is None else _mean_seconds(complete, "full"),
+        history=search.history,
+        objective=objective.name,
+        in_percent=objective.trained is not None,
+        against=tuple(own.score for own in objective.against),
+        front=front_points(search),
+        pick=None,
+        pick_test_accuracy=None,
+        pick_test_std=None,
+        failures=failures(candidates, search),
+        costs=costs(validation, tasks, candidates),
+        pictures=pictures,
+        pictures_note=pictures_note,
+        truth_note=truth_note(dataset, config, validation.truth),
+        notes=(),
+        reproducibility=reproducibility(validation, tasks.proxy.recipe),
+        commands=(),
+    )
+
+
+def _mean_seconds(complete: list[ValidatedCandidate], only: str | None) -> float | None:
+    """Mean seconds of a candidate of the sample, for one score, or for full training and all scores together."""
+    totals = [sum(s.seconds for name, s in one.scores.items() if only in (None, name)) for one in complete]
+    return sum(totals) / len(totals) if totals else None
+
+
+def candidate_rows(
+    candidates: list[ValidatedCandidate],
+    complete: list[ValidatedCandidate],
+    columns: Mapping[str, np.ndarray],
+    inspection: SpaceInspection,
+) -> tuple[CandidateRow, ...]:
+    """A row for each of ``candidates``; those of ``complete`` have what each score ranks them by."""
+    places = {id(one): place for place, one in enumerate(complete)}
+    return tuple(
+        candidate_row(
+            one,
+            inspection,
+            {name: float(column[places[id(one)]]) for name, column in columns.items()} if id(one) in places else {},
+        )
+        for one in candidates
+    )
+
+
+def candidate_row(one: ValidatedCandidate, inspection: SpaceInspection, ranking: dict[str, float]) -> CandidateRow:
+    """One candidate of the report; ``ranking`` is what each score ranks it by."""
     full = one.scores.get("full")
     counts = inspection.counts(one.candidate)
     scores: dict[str, float | None] = {name: score.value for name, score in one.scores.items() if name != "full"}
@@ -69,30 +157,32 @@ def _ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
 
 
 def columns_of(
-    complete: list[Measured], inspection: SpaceInspection, measured_by: Mapping[str, Task], search: SearchResult
+    complete: list[ValidatedCandidate], measured_by: Mapping[str, Task], search: SearchResult
 ) -> dict[str, np.ndarray]:
-    """What each score ranks the candidates by, ``(n,)`` each, higher better."""
+    """What each score ranks the candidates by, ``(n,)`` each; a higher number is better."""
+    inspection = search.inspection
     columns = {name: _ranking_score(task, [one.scores[name] for one in complete]) for name, task in measured_by.items()}
     columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
     columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
     objective = search.objective
     if objective.is_sum and all(task.score in columns for _, task in objective.terms):
 
-        def value(one: Measured) -> float:
+        def value(one: ValidatedCandidate) -> float:
             counts = inspection.counts(one.candidate)
             own = one.scores | {
                 name: MeanScore(float(count), None, None, 0.0, 1, None)
                 for name, count in (("params", counts.params), ("flops", counts.flops))
             }
             terms = replace(objective, against=())
-            return combined(terms, search.standings, [own[task.score] for task in terms.tasks])[0].value or 0.0
+            scores = [own[task.score] for task in terms.tasks]
+            return combined_score(terms, search.reference_ranks, scores)[0].value or 0.0
 
         columns[objective.name] = np.array([value(one) for one in complete], dtype=float)
     return columns
 
 
 def summaries_of(
-    complete: list[Measured],
+    complete: list[ValidatedCandidate],
     columns: Mapping[str, np.ndarray],
     measured_by: Mapping[str, Task],
     inspection: SpaceInspection,
@@ -146,14 +236,16 @@ def _mean_known(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def strata_of(complete: list[Measured], inspection: SpaceInspection) -> dict[str, list[str]]:
+def strata_of(complete: list[ValidatedCandidate], inspection: SpaceInspection) -> dict[str, list[str]]:
     """For each parameter of the space its value by candidate; numbers with many values in bands."""
     names = [parameter.name for parameter in inspection.space.parameters]
     return {name: grouped([one.candidate.params.get(name) for one in complete]) for name in names}
 
 
-def epochs_of(complete: list[Measured], columns: Mapping[str, np.ndarray], seed: int) -> tuple[EpochAgreement, ...]:
-    """How the proxy agrees with full training after some of its epochs, and that with its end."""
+def epochs_of(
+    complete: list[ValidatedCandidate], columns: Mapping[str, np.ndarray], seed: int
+) -> tuple[EpochAgreement, ...]:
+    """Correlations of the proxy with full training after some of its epochs, and of these with its end."""
     curves = [dict(one.scores["full"].curve) for one in complete]
     shared = sorted(set.intersection(*map(set, curves))) if curves else []
     truth = truths_of(complete)
@@ -175,7 +267,7 @@ EXACT = Estimate(1.0, 1.0, 1.0, 0)
 
 
 def differences_of(
-    complete: list[Measured], columns: Mapping[str, np.ndarray], seed: int
+    complete: list[ValidatedCandidate], columns: Mapping[str, np.ndarray], seed: int
 ) -> tuple[Estimate | None, tuple[Difference, ...]]:
     """ρ of the proxy minus that of the random subset, and minus that of every other score, tested together."""
     truth = truths_of(complete)
@@ -196,18 +288,20 @@ def front_points(search: SearchResult) -> tuple[FrontPoint, ...]:
     )
 
 
-def pick_of(rows: tuple[CandidateRow, ...], search: SearchResult, inspection: SpaceInspection) -> CandidateRow | None:
+def pick_of(rows: tuple[CandidateRow, ...], search: SearchResult) -> CandidateRow | None:
     """The best of the search's top by full accuracy; without full accuracies, the proxy's own first."""
     top = [row for row in rows if row.group == "top" and row.truth is not None]
     if top:
         return max(top, key=lambda row: row.truth or 0.0)
     if search.ranking:
         best = search.ranking[0]
-        return candidate_row(Measured(best.candidate, "top", {search.objective.name: best.score}), inspection, {})
+        one = ValidatedCandidate(best.candidate, "top", {search.objective.name: best.score})
+        return candidate_row(one, search.inspection, {})
     return None
 
 
-def failures(measured: list[Measured], search: SearchResult) -> tuple[Failure, ...]:
+def failures(candidates: list[ValidatedCandidate], search: SearchResult) -> tuple[Failure, ...]:
+    """Every candidate and score that could not be measured, and why."""
     stages = {
         "proxy": "training on the proxy set",
         "random_subset": "training on random images",
@@ -219,7 +313,7 @@ def failures(measured: list[Measured], search: SearchResult) -> tuple[Failure, .
         found[row.candidate.id, "proxy"] = Failure(
             row.candidate.id, row.candidate.params, searched, row.score.failure or ""
         )
-    for one in measured:
+    for one in candidates:
         for name, score in one.scores.items():
             if score.failure is not None:
                 found[one.candidate.id, name] = Failure(
@@ -229,6 +323,7 @@ def failures(measured: list[Measured], search: SearchResult) -> tuple[Failure, .
 
 
 def truth_note(dataset: Dataset, config: ValidateConfig, truth: Truth | None) -> str:
+    """What the full accuracies are, in words."""
     if truth is not None:
         return f"accuracy from the table {truth.source}"
     num = len(dataset.train) if config.images is None else min(config.images, len(dataset.train))
@@ -240,15 +335,9 @@ def truth_note(dataset: Dataset, config: ValidateConfig, truth: Truth | None) ->
     )
 
 
-def reproducibility(
-    space: SearchSpace,
-    proxy: ProxySet,
-    dataset: Dataset,
-    search_config: SearchConfig,
-    config: ValidateConfig,
-    task: TrainingTask,
-    choice: DeviceChoice,
-) -> tuple[tuple[str, str], ...]:
+def reproducibility(validation: Validation, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """What it takes to repeat the run: names and values. ``recipe`` trains candidates on the proxy set."""
+    proxy, dataset, space = validation.proxy, validation.dataset, validation.search.inspection.space
     rows = {
         "data set": f"{dataset.name}, fingerprint {dataset.fingerprint[:16]}",
         "splits": f"{len(dataset.train):,} train, {len(dataset.val):,} validation, {len(dataset.test):,} test images",
@@ -256,10 +345,10 @@ def reproducibility(
         "proxy set": f"{proxy.describe()}, content {proxy.content_id[:16]}",
         "proxy settings": ", ".join(f"{name}={value}" for name, value in proxy.provenance["config"].items()),
         "proxy built with": ", ".join(f"{name} {value}" for name, value in proxy.record["versions"].items()),
-        "recipe on small sets": ", ".join(f"{name}={value}" for name, value in vars(task.recipe).items()),
-        "search settings": ", ".join(f"{name}={value}" for name, value in vars(search_config).items()),
-        "validation settings": ", ".join(f"{name}={value}" for name, value in vars(config).items()),
-        "hardware": hardware(choice),
+        "recipe on small sets": ", ".join(f"{name}={value}" for name, value in vars(recipe).items()),
+        "search settings": ", ".join(f"{name}={value}" for name, value in vars(validation.search.config).items()),
+        "validation settings": ", ".join(f"{name}={value}" for name, value in vars(validation.config).items()),
+        "hardware": hardware(validation.session.choice),
         "versions": ", ".join(f"{name} {value}" for name, value in versions().items()),
     }
     return tuple(rows.items())

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from test_report import make_report
 
 from nasproxy.core.errors import NasproxyError
+from reports import make_report
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "score_pairs.py"
 spec = importlib.util.spec_from_file_location("score_pairs", PATH)

@@ -74,7 +74,7 @@ def test_a_set_by_a_default_that_has_changed_since_is_told_of(road, tmp_path):
     save_proxy(old, tmp_path / "proxies" / path.name)
     text = nasproxy(tmp_path, "build-proxy", "--dataset", "digits", *FAST_BUILD)
     assert "is built already" in text
-    assert "by settings that are others now: lr_img was 0.01, is 0.1" in text
+    assert "its settings differ from those that this command chooses now: lr_img was 0.01, is 0.1" in text
 
 
 def test_building_again_is_done_at_once(road):
@@ -444,7 +444,7 @@ def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(road, tmp
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["event"] for line in lines] == ["candidate"] * 9 + ["report"]
     states = [line["state"] for line in lines[:-1]]
-    assert f"{states.count('pruned')} of 9 candidates were ended at a rung" in result.stderr
+    assert f"{states.count('pruned')} of 9 candidates were pruned at a rung" in result.stderr
     assert lines[-1]["n"] == 4
     assert lines[-1]["pick"]["depth"] == 1
     report = json.loads((run / "report.json").read_text())
@@ -468,7 +468,7 @@ def test_a_search_by_a_vote_against_sizes_shows_the_front(road, tmp_path):
     folder, run = road[0], tmp_path / "run"
     arguments = ["--trials", "6", "--epochs", "2", "--score", "naswot+synflow", "--against", "params", "--no-validate"]
     said = nasproxy(folder, "search", "--space", "convnet_small:depth=1", *arguments, "--out", run)
-    assert "take their rank among 20 random candidates" in said
+    assert "counts by its rank among 20 random candidates" in said
     assert "of 6 candidates are beaten by no other in everything" in said
     page = (run / "report.html").read_text()
     assert "Against params" in page

@@ -4,9 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from test_real_batches import uneven_dataset
 from torch import nn
-from toy import toy_dataset
+from toy import toy_dataset, uneven_dataset
 
 from nasproxy.condense.accelerations import EarlyNets, early_recipe, embeddings, perturb, representative_images
 from nasproxy.condense.matching_nets import build_net

@@ -11,11 +11,12 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.condense.build import CONDENSERS, build_proxy, recipe_named
+from nasproxy.condense import loop
+from nasproxy.condense.build import build_proxy, recipe_named
 from nasproxy.condense.cost import condensing_flops
 from nasproxy.condense.initial import draw_per_class
-from nasproxy.condense.methods import selections
-from nasproxy.config import READS, RECIPES, SELECTIONS, CondenseConfig, condense_config
+from nasproxy.condense.methods import CONDENSERS, selections
+from nasproxy.config import METHODS, RECIPES, CondenseConfig, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data import load_dataset
 from nasproxy.data.proxy_set import load_proxy, save_proxy
@@ -28,8 +29,20 @@ FAST |= {"unroll_steps": 2, "unroll_epochs": 2}
 FAST |= {"num_experts": 2, "expert_epochs": 3, "start_epochs": 1}
 
 
+LEARNING = [name for name, spec in METHODS.items() if spec.learns]
+
+
 def config_of(method, **settings):
     return condense_config(**({"method": method, "ipc": 2} | FAST | settings))
+
+
+def test_every_method_has_its_two_entries_and_reads_known_settings():
+    assert list(CONDENSERS) == list(METHODS)
+    known = {field.name for field in fields(CondenseConfig)}
+    for name, spec in METHODS.items():
+        given = {*spec.paper, *spec.quick, *spec.standard}
+        assert given <= set(spec.reads) <= known, name
+        assert spec.summary, name
 
 
 @pytest.fixture(params=CONDENSERS)
@@ -97,10 +110,9 @@ def test_the_recipe_mirrors_only_where_classes_allow_it(method, cpu):
         assert proxy.recipe.augmentation == (augmentation if proxy.recipe.shuffle else "none")
 
 
-@pytest.mark.parametrize("name", [name for name in CONDENSERS if name not in SELECTIONS])
+@pytest.mark.parametrize("name", LEARNING)
 def test_a_build_that_is_killed_and_resumed_is_an_uninterrupted_one(name, cpu, tmp_path, monkeypatch):
-    for module in ("loop", "methods.gradient_matching"):
-        monkeypatch.setattr(sys.modules[f"nasproxy.condense.{module}"], "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     config, path = config_of(name, outer_steps=4), tmp_path / "c.checkpoint"
 
     class Killed(BaseException):
@@ -177,7 +189,7 @@ SHORT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CONDENSERS if name not in SELECTIONS])
+@pytest.mark.parametrize("name", LEARNING)
 def test_learned_images_beat_random_ones_by_more_than_the_spread_over_seeds(name, cpu):
     """One image of each digit: three sets, two fresh nets each, against as many nets on draws of their own."""
     digits = load_dataset("digits")
@@ -223,13 +235,13 @@ def test_matching_mirrors_only_where_classes_allow_it(cpu):
         assert proxy.recipe.augmentation == augmentation
 
 
-@pytest.mark.parametrize("name", [name for name in CONDENSERS if name not in (*SELECTIONS, "dsa")])
+@pytest.mark.parametrize("name", [name for name in LEARNING if name != "dsa"])
 def test_every_setting_that_a_method_s_file_reads_is_in_its_provenance(name):
     """A setting that is read and not listed would be refused on the command line, and missing from the record."""
-    text = Path(sys.modules[CONDENSERS[name].__module__].__file__).read_text()
+    text = Path(sys.modules[CONDENSERS[name].make.__module__].__file__).read_text()
     read = set(re.findall(r"config\.(\w+)", text)) & {field.name for field in fields(CondenseConfig)}
-    assert read <= set(READS[name])
-    assert ("batch_norm_images" in READS[name]) == ("freeze_" in text or name == "soft_label")
+    assert read <= set(METHODS[name].reads)
+    assert ("batch_norm_images" in METHODS[name].reads) == ("freeze_" in text or name == "soft_label")
 
 
 def test_unknown_method_is_named(cpu):

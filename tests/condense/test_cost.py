@@ -2,26 +2,12 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from counting import Counter
 from toy import toy_dataset
 
 from nasproxy.condense.build import build_proxy
 from nasproxy.condense.cost import condensing_flops
 from nasproxy.config import condense_config
-
-
-class Counter(TorchDispatchMode):
-    """torch's formulas for its own operators, without the hooks on modules that FlopCounterMode sets."""
-
-    flops = 0
-
-    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        result = operator(*args, **(kwargs or {}))
-        if operator._overloadpacket in flop_registry:
-            self.flops += flop_registry[operator._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        return result
-
 
 SMALL = {"width": 16, "depth": 2, "batch_real": 16, "outer_steps": 3, "inner_steps": 2, "net_steps": 2}
 

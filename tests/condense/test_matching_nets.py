@@ -6,6 +6,7 @@ from torch import nn
 from toy import made_by, toy_dataset
 
 from nasproxy.condense import matching_nets
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching import net_loss
 from nasproxy.condense.matching_nets import build_net, freeze_batch_norm, train_net, train_net_on_real
@@ -39,9 +40,9 @@ def test_batch_norm_statistics_are_those_of_the_batch_and_stay():
 
 def test_unknown_network_and_impossible_depth_are_named():
     with pytest.raises(NasproxyError, match="'convne'"):
-        gradient_matching(toy_dataset(), small(network="convne"), device=CPU)
+        gradient_matching(toy_dataset(), small(network="convne"), BuildRun(CPU))
     with pytest.raises(NasproxyError, match="4 poolings"):
-        gradient_matching(toy_dataset(), small(depth=4), device=CPU)
+        gradient_matching(toy_dataset(), small(depth=4), BuildRun(CPU))
 
 
 def test_nets_drawn_from_a_space_differ_and_repeat():
@@ -51,7 +52,7 @@ def test_nets_drawn_from_a_space_differ_and_repeat():
     assert len({num_params(net) for net in nets}) > 2
     again = build_net(config, dataset, 3, CPU)
     assert all(torch.equal(p, q) for p, q in zip(nets[3].parameters(), again.parameters(), strict=True))
-    images, _ = made_by(dataset, config, device=CPU)
+    images, _ = made_by(dataset, config, BuildRun(CPU))
     assert torch.isfinite(images).all()
 
 
@@ -127,5 +128,5 @@ def test_inplace_activations_of_a_net_are_made_harmless(monkeypatch):
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, num_classes))
 
     monkeypatch.setitem(matching_nets.NETWORKS, "inplace", family)
-    images, _ = made_by(toy_dataset(), small(network="inplace"), device=CPU)
+    images, _ = made_by(toy_dataset(), small(network="inplace"), BuildRun(CPU))
     assert torch.isfinite(images).all()

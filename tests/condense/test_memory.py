@@ -73,7 +73,7 @@ def test_every_step_more_is_a_state_more(method, copies):
         memory_needed(dataset, condense_config(method=method, ipc=1, **(SMALL | {"width": 4, name: steps})), CPU)
         for steps in (3, 13)
     )
-    net = build_net(config.for_data((1, 8, 8), flip=False), dataset, 0, CPU)
+    net = build_net(config.resolved((1, 8, 8), flip=False), dataset, 0, CPU)
     assert many - few == 10 * copies * sum(parameter.nbytes for parameter in net.parameters())
 
 

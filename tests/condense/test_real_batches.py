@@ -1,21 +1,11 @@
-from dataclasses import replace
-
 import pytest
 import torch
-from toy import toy_dataset
+from toy import uneven_dataset
 
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.core.errors import NasproxyError
-from nasproxy.data import LabeledImages
 
 CPU = torch.device("cpu")
-
-
-def uneven_dataset(counts=(5, 40, 17)):
-    dataset = toy_dataset()
-    index = torch.cat([(dataset.train.labels == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
-    index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(1))]
-    return replace(dataset, train=LabeledImages(dataset.train.images[index], dataset.train.labels[index]))
 
 
 def stream(seed=0):

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from nasproxy.condense.build import CONDENSERS
 from nasproxy.config import (
+    METHODS,
     PUBLISHED_LOOPS,
     RECIPES,
     CondenseConfig,
@@ -66,8 +66,8 @@ def test_hash_sees_every_value_and_no_order():
 
 @pytest.mark.parametrize(("side", "depth"), [(4, 1), (8, 1), (16, 2), (28, 3), (32, 3), (64, 4), (224, 6)])
 def test_depth_follows_the_image(side, depth):
-    assert CondenseConfig().for_data((3, side, side + 5), flip=True).depth == depth
-    assert CondenseConfig(depth=2).for_data((3, side, side), flip=True).depth == 2
+    assert CondenseConfig().resolved((3, side, side + 5), flip=True).depth == depth
+    assert CondenseConfig(depth=2).resolved((3, side, side), flip=True).depth == 2
 
 
 def test_settings_survive_json():
@@ -78,5 +78,5 @@ def test_settings_survive_json():
 
 
 def test_defaults_exist():
-    assert CondenseConfig.method in CONDENSERS
+    assert CondenseConfig.method in METHODS
     assert CondenseConfig.recipe in RECIPES

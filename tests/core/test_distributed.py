@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy import made_by, toy_dataset
 
+from nasproxy.condense.contract import BuildRun
 from nasproxy.config import CondenseConfig
 from nasproxy.core import distributed
 from nasproxy.data.proxy_set import load_proxy
@@ -21,13 +22,14 @@ import sys
 import torch
 from toy import made_by, toy_dataset
 from nasproxy.core import distributed
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.methods.gradient_matching import gradient_matching
 from nasproxy.config import CondenseConfig
 
 torch.set_num_threads(1)
 cpu, settings = torch.device("cpu"), eval(sys.argv[1])
 with distributed.joined(cpu):
-    images, _ = made_by(toy_dataset(num_classes=3), CondenseConfig(**settings), device=cpu)
+    images, _ = made_by(toy_dataset(num_classes=3), CondenseConfig(**settings), BuildRun(cpu))
     torch.save(images, f"{sys.argv[2]}/{distributed.own_rank()}.pt")
     assert distributed.from_first(distributed.own_rank()) == 0
 """
@@ -62,11 +64,12 @@ def run_two(*arguments):
     return outputs
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_two_processes_give_the_images_of_one(tmp_path, norm):
     settings = SETTINGS | {"norm": norm}
     run_two("-c", WORKER, repr(settings), str(tmp_path))
-    alone, _ = made_by(toy_dataset(), CondenseConfig(**settings), device=torch.device("cpu"))
+    alone, _ = made_by(toy_dataset(), CondenseConfig(**settings), BuildRun(torch.device("cpu")))
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(first, second)
     torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-5)
@@ -90,6 +93,7 @@ with distributed.joined(cpu):
 """
 
 
+@pytest.mark.integration
 def test_plans_that_differ_do_not_wait_for_each_other():
     first, second = run_two("-c", PLANNER)
     assert first == second != ""
@@ -104,6 +108,7 @@ def test_one_process_is_its_own_peer():
         assert distributed.from_first("plan") == "plan"
 
 
+@pytest.mark.integration
 def test_the_command_under_torchrun(tmp_path):
     arguments = [
         "build-proxy",

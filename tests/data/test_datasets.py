@@ -755,6 +755,7 @@ def test_altered_parquet_never_raises_anything_else(tmp_path):
             load_dataset(str(folder))
 
 
+@pytest.mark.slow
 def test_cifar10_in_parquet(cifar10_folder, monkeypatch):
     """The real thing, from its own cache: about 10 s, most of it JPEG."""
     seconds = {}

@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from test_report import make_report, modern
 
 from nasproxy.report import charts
 from nasproxy.report.charts.lines import MAX_LINES, _scale, fifths, thinned
 from nasproxy.report.data import CandidateRow
+from reports import make_report, modern
 
 
 def row(number, truth, **params):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from commands import nasproxy
 from scipy.stats import spearmanr
-from test_report import HOSTILE, make_report, nothing, parsed
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.wording import signed
@@ -25,6 +24,7 @@ from nasproxy.report.comparison.runs import Run, common_scores, notes_of, side_b
 from nasproxy.report.data import DATA_FILE, save_report
 from nasproxy.report.verdict import VERDICTS
 from nasproxy.report.wording import rho_text
+from reports import HOSTILE, make_report, nothing, parsed
 
 
 def sample_of(report):

@@ -8,12 +8,13 @@ import shutil
 from itertools import pairwise
 
 import pytest
-from test_report import HOSTILE, downloads, make_report, modern, several_objectives
-from test_set_page import some_sets
 from toy import toy_dataset
 
 from nasproxy.report.page import candidates_csv, render_report
 from nasproxy.validation.set_page import render_sets
+from reports import HOSTILE, downloads, make_report, modern, several_objectives, some_sets
+
+pytestmark = pytest.mark.integration
 
 DESKTOP, PHONE = 1280, 390
 WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE])

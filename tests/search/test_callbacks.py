@@ -7,17 +7,27 @@ import torch
 from toy import toy_dataset, toy_proxy
 
 from nasproxy.config import SearchConfig
+from nasproxy.core.devices import choose_device
 from nasproxy.core.errors import NasproxyError
-from nasproxy.search.callbacks import Finished, LiveTable, Tally, json_lines, make_tracker, tracker_names, watched
+from nasproxy.search.callbacks import (
+    FinishedTrial,
+    LiveTable,
+    SearchProgress,
+    all_callbacks,
+    json_lines,
+    make_tracker,
+    tracker_names,
+)
 from nasproxy.search.loop import run_search
 from nasproxy.search.objective import make_objective
 from nasproxy.spaces import inspect_space, load_space
 from nasproxy.training.jobs import Inline
 from nasproxy.training.ledger import Ledger
+from nasproxy.training.session import Session
 
 
 def finished(number, score=0.5, state="complete", before=False, **more):
-    return Finished(
+    return FinishedTrial(
         number, f"c{number}", {"width": number}, state, score if state == "complete" else None, before=before, **more
     )
 
@@ -43,16 +53,10 @@ def search(folder, watcher, **settings):
     config = SearchConfig(**({"sampler": "random"} | settings))
     ledger = Ledger(folder / "evaluations.sqlite")
     try:
-        return run_search(
-            space,
-            make_objective(config, toy_proxy(dataset), dataset),
-            config,
-            inspection=inspect_space(space, dataset.input_shape, dataset.num_classes, max_candidates=1, sample=1),
-            run=folder,
-            ledger=ledger,
-            crew=Inline(torch.device("cpu")),
-            watch=watcher,
-        )
+        inspection = inspect_space(space, dataset.input_shape, dataset.num_classes, max_candidates=1, sample=1)
+        objective = make_objective(config, toy_proxy(dataset), dataset)
+        session = Session(folder, ledger, Inline(torch.device("cpu")), choose_device("cpu"))
+        return run_search(inspection, objective, config, session, callback=watcher)
     finally:
         ledger.close()
 
@@ -83,12 +87,12 @@ def test_what_a_score_is_held_against_is_told_by_name(tmp_path):
 def test_the_tally_counts_and_estimates_from_what_is_fresh(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("nasproxy.search.callbacks.time.monotonic", lambda: clock[0])
-    tally = Tally()
+    tally = SearchProgress()
     tally.add(4, 10, [finished(n, n / 10, before=True) for n in range(4)])
     assert tally.text() == "4 of 10 candidates"
     clock[0] += 120
     tally.add(8, 10, [finished(4, 0.9), finished(5, 0.05), finished(6, state="pruned"), finished(7, state="failed")])
-    assert tally.text() == "8 of 10 candidates, 2 per minute, about 60 s left, 1 ended at a rung, 1 failed"
+    assert tally.text() == "8 of 10 candidates, 2 per minute, about 60 s left, 1 pruned at a rung, 1 failed"
     assert [one.number for one in tally.best] == [4, 3, 2, 1, 5]
 
 
@@ -145,7 +149,7 @@ def test_tensorboard_gets_every_trial(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tracker = make_tracker("tensorboard", tmp_path, {"trials": 3})
-    with watched([tracker]) as watch:
+    with all_callbacks([tracker]) as watch:
         watch.update(1, 3, [finished(0, 0.2, before=True)])
         watch.update(3, 3, [finished(1, 0.1, against={"params": 5.0}), finished(2, 0.7, rungs=(0.3,))])
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -160,6 +164,7 @@ def test_tensorboard_gets_every_trial(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.integration
 def test_mlflow_gets_settings_and_every_trial_in_one_run(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -202,7 +207,7 @@ def test_watchers_are_closed_when_the_search_is_interrupted():
     recorder = Recorder()
 
     def interrupted():
-        with watched([recorder]) as watch:
+        with all_callbacks([recorder]) as watch:
             watch.update(1, 2, [finished(1)])
             raise KeyboardInterrupt
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import faults
 import optuna
 import pytest
+from faults import FAULTS, start
 from optuna.trial import TrialState
 
 from nasproxy.training import processes, tasks
 from nasproxy.training.results import Fit
-
-FAULTS = Path(faults.__file__)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +38,6 @@ def trials_of(run):
 def seen(trials):
     """What two equal searches share: not times."""
     return [(t.number, t.state, t.params, t.value) for t in trials]
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, str(FAULTS), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(FAULTS.parent)},
-    )
 
 
 @pytest.mark.slow

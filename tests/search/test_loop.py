@@ -13,6 +13,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.cli.commands.search import recipe_hint, sets_text
 from nasproxy.config import RECIPES, SAMPLERS, SearchConfig
+from nasproxy.core.devices import choose_device
 from nasproxy.core.errors import NasproxyError
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.search.loop import run_search
@@ -22,6 +23,7 @@ from nasproxy.spaces import inspect_space, load_space
 from nasproxy.training.jobs import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.processes import Processes
+from nasproxy.training.session import Session
 
 CPU = torch.device("cpu")
 
@@ -48,21 +50,15 @@ def parts(tmp_path):
 
 
 def search(parts, run, *, crew=None, **settings):
-    space, task, inspection = parts
+    _, task, inspection = parts
     config = SearchConfig(**settings)
     asked = {"score", "against", "rungs"} & settings.keys()
     dataset = toy_dataset()
     ledger = Ledger(run / "evaluations.sqlite")
     try:
-        return run_search(
-            space,
-            make_objective(config, toy_proxy(dataset, ipc=3, epochs=4), dataset) if asked else task,
-            config,
-            inspection=inspection,
-            run=run,
-            ledger=ledger,
-            crew=crew or Inline(CPU),
-        )
+        objective = make_objective(config, toy_proxy(dataset, ipc=3, epochs=4), dataset) if asked else task
+        session = Session(run, ledger, crew or Inline(CPU), choose_device("cpu"))
+        return run_search(inspection, objective, config, session)
     finally:
         ledger.close()
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import faults
 import optuna
 import pytest
+from faults import start
 from optuna.trial import TrialState
-from test_faults import start
-from test_results import evaluation
+from toy import evaluation
 
 from nasproxy.training.ledger import Ledger
+
+pytestmark = pytest.mark.integration
 
 psycopg = pytest.importorskip("psycopg", reason="the driver is not installed: pip install 'nasproxy[postgres]'")
 

@@ -11,7 +11,7 @@ from nasproxy.config import RECIPES, SearchConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.scores.proxy import smaller_proxy_task
 from nasproxy.search.objective import check_objective, make_objective, parse_rungs, parse_terms, single
-from nasproxy.search.standings import Standings, combined, standing
+from nasproxy.search.reference_ranks import ReferenceRanks, combined_score, reference_rank
 from nasproxy.training.results import MeanScore
 
 
@@ -130,18 +130,23 @@ values = st.floats(-1e30, 1e30)
 @given(st.lists(values, min_size=2, max_size=12), values, values)
 def test_standing_is_increasing_and_a_rank(reference, one, other):
     reference = sorted(reference)
-    a, b = standing(one, reference), standing(other, reference)
+    a, b = reference_rank(one, reference), reference_rank(other, reference)
     assert 0 <= a <= 1
     assert a <= b if one <= other else a >= b
 
 
+def test_a_value_far_beyond_a_tiny_range_has_the_last_rank():
+    assert reference_rank(2938.0, [0.0, 1.6e-305]) == 1.0
+    assert reference_rank(-2938.0, [0.0, 1.6e-305]) == 0.0
+
+
 def test_standing_is_the_mean_rank_of_the_members():
     reference = [1.0, 2.0, 2.0, 5.0]
-    assert [standing(v, reference) for v in (1.0, 2.0, 5.0)] == pytest.approx([1 / 5, 2.5 / 5, 4 / 5])
-    assert standing(3.5, reference) == pytest.approx((2.5 + 4) / 2 / 5)
-    assert 4 / 5 < standing(6.0, reference) < standing(60.0, reference) < 1
-    assert 0 < standing(-60.0, reference) < standing(0.0, reference) < 1 / 5
-    assert standing(5.0, [5.0, 5.0]) == pytest.approx(0.5)
+    assert [reference_rank(v, reference) for v in (1.0, 2.0, 5.0)] == pytest.approx([1 / 5, 2.5 / 5, 4 / 5])
+    assert reference_rank(3.5, reference) == pytest.approx((2.5 + 4) / 2 / 5)
+    assert 4 / 5 < reference_rank(6.0, reference) < reference_rank(60.0, reference) < 1
+    assert 0 < reference_rank(-60.0, reference) < reference_rank(0.0, reference) < 1 / 5
+    assert reference_rank(5.0, [5.0, 5.0]) == pytest.approx(0.5)
 
 
 def score(value, seconds=1.0, failure=None):
@@ -152,12 +157,14 @@ def test_a_sum_is_of_standings_and_a_vote_does_not_see_scales():
     found = objective(score="synflow+jacob_cov-2*params", against="flops")
     assert found.is_sum
     assert [task.score for task in found.tasks] == ["synflow", "jacob_cov", "params", "flops"]
-    standings = Standings(((1.0, 1e9, 1e30), (-80.0, -70.0, -60.0), (10.0, 20.0, 30.0)))
-    total, against = combined(found, standings, [score(1e30), score(-70.0), score(10.0), score(7.0)])
+    reference_ranks = ReferenceRanks(((1.0, 1e9, 1e30), (-80.0, -70.0, -60.0), (10.0, 20.0, 30.0)))
+    total, against = combined_score(found, reference_ranks, [score(1e30), score(-70.0), score(10.0), score(7.0)])
     assert total.value == pytest.approx((3 / 4 + 2 / 4 - 2 * 1 / 4) / 4)
     assert total.seconds == 4.0
     assert against == (7.0,)
-    failed, _ = combined(found, standings, [score(1.0), score(None, failure="undefined: nan"), score(1.0), score(1.0)])
+    failed, _ = combined_score(
+        found, reference_ranks, [score(1.0), score(None, failure="undefined: nan"), score(1.0), score(1.0)]
+    )
     assert failed.value is None
     assert failed.failure == "undefined: nan"
 
@@ -166,7 +173,7 @@ def test_one_score_is_taken_as_it_is():
     found = objective(score="naswot")
     assert not found.is_sum
     assert found.trained is None
-    assert combined(found, None, [score(123.4)])[0].value == 123.4
+    assert combined_score(found, None, [score(123.4)])[0].value == 123.4
     assert found.show(123.4) == "123.4"
     assert objective().show(0.5) == "50.0 %"
     assert objective(score="-params").is_sum  # so that lower ranks better
@@ -192,7 +199,7 @@ def test_a_random_vote_agrees_with_mean_ranks():
     from scipy.stats import rankdata
 
     table = np.random.default_rng(0).normal(size=(3, 20)) ** 3
-    standings = Standings(tuple(tuple(sorted(row)) for row in table))
+    reference_ranks = ReferenceRanks(tuple(tuple(sorted(row)) for row in table))
     mean_rank = np.mean([rankdata(row) for row in table], axis=0) / 21
     for place in range(20):
-        assert standings.combine([1, 1, 1], list(table[:, place])) == pytest.approx(mean_rank[place])
+        assert reference_ranks.combine([1, 1, 1], list(table[:, place])) == pytest.approx(mean_rank[place])

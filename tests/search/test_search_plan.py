@@ -6,7 +6,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.search import search_plan
-from nasproxy.search.search_plan import plan_search
+from nasproxy.search.search_plan import PlannedSearch, plan_search
 from nasproxy.spaces import inspect_space, load_space
 
 CPU = torch.device("cpu")
@@ -19,15 +19,14 @@ def parts():
     inspection = inspect_space(space, dataset.input_shape, dataset.num_classes)
     proxy = toy_proxy(dataset)
     task = proxy_task(proxy, dataset)
-    return space, inspection, dataset, task
+    return inspection, dataset, task
 
 
 def plan(parts, limit, monkeypatch, *, search=None, validate=None, name=None, validation=True):
     monkeypatch.setattr(search_plan, "time_limit", lambda device: limit)
     monkeypatch.setattr(search_plan, "_seconds_per_image", lambda *a: 1e-3)
-    return plan_search(
-        *parts, search or {}, validate or {}, budget=name, validation=validation, truth=False, device=CPU
-    )
+    planned = PlannedSearch(*parts, CPU, validation=validation)
+    return plan_search(planned, search or {}, validate or {}, budget=name)
 
 
 def test_search_budgets(parts, monkeypatch):
@@ -59,10 +58,10 @@ def test_search_budgets(parts, monkeypatch):
     "own", [{"shuffle": False, "schedule": "constant"}, {"schedule": "learned", "lrs": (0.1, 0.2)}]
 )
 def test_what_was_learned_for_its_epochs_keeps_them(parts, monkeypatch, own):
-    space, inspection, dataset, _ = parts
+    inspection, dataset, _ = parts
     proxy = toy_proxy(dataset)
     task = proxy_task(replace(proxy, recipe=replace(proxy.recipe, **own)), dataset)
-    assert plan((space, inspection, dataset, task), 1e9, monkeypatch, name="quick").search.epochs is None
+    assert plan((inspection, dataset, task), 1e9, monkeypatch, name="quick").search.epochs is None
     assert plan(parts, 1e9, monkeypatch, name="quick").search.epochs == 100
 
 
@@ -73,11 +72,11 @@ def test_timings_are_of_the_right_order(parts):
     from nasproxy.networks import seeded
     from nasproxy.training.fit import fit
 
-    space, inspection, dataset, task = parts
-    predicted = search_plan._seconds_per_image(space, inspection, dataset, 6, CPU, "float32")
+    inspection, dataset, task = parts
+    predicted = search_plan._seconds_per_image(inspection, dataset, 6, CPU, "float32")
     elapsed = []
     for candidate in inspection.valid[::40]:
-        net = seeded(lambda c=candidate: space.build(c.params, dataset.input_shape, 3), 0)
+        net = seeded(lambda c=candidate: inspection.space.build(c.params, dataset.input_shape, 3), 0)
         start = time.perf_counter()
         fit(net, task.train, task.recipe, seed=0, device=CPU)
         elapsed.append((time.perf_counter() - start) / (task.recipe.epochs * 6))

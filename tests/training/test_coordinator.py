@@ -1,5 +1,5 @@
 import pytest
-from test_results import toy_task
+from toy import toy_task
 
 from nasproxy.spaces import load_space
 from nasproxy.training.coordinator import Coordinator

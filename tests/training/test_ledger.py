@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sql
-from test_results import evaluation
+from toy import evaluation
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.training import ledger as module

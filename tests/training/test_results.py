@@ -2,20 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import toy_dataset, toy_proxy, toy_sets
+from toy import evaluation, toy_dataset, toy_sets, toy_task
 
 from nasproxy.scores.proxy import proxy_task
-from nasproxy.training.results import Evaluation, mean_score
-
-
-def evaluation(seed=0, accuracy=0.5, failure=None):
-    loss = None if failure else 1.0
-    return Evaluation("abc", {"width": 8}, "proxy", "s", seed, accuracy, loss, 1.5, failure)
-
-
-def toy_task(epochs=2):
-    dataset = toy_dataset()
-    return proxy_task(toy_proxy(dataset, epochs=epochs), dataset)
+from nasproxy.training.results import mean_score
 
 
 def test_setting_changes_with_images_recipe_and_held_out():

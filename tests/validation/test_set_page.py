@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import toy_dataset, toy_proxy
+from toy import toy_dataset
 
 from nasproxy.cli.commands.evaluate import matrix_lines
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.results import Evaluation
-from nasproxy.validation.set_accuracy import Comparison, Interval, NetSpec, Row, difference_interval
+from nasproxy.validation.set_accuracy import Interval, difference_interval
 from nasproxy.validation.set_page import (
     CSV_COLUMNS,
     Evaluated,
@@ -27,42 +26,7 @@ from nasproxy.validation.set_page import (
     trainings_csv,
     write_sets,
 )
-
-NET, OTHER = NetSpec("convnet", (("width", 4),)), NetSpec("mlp")
-
-
-def trained(values, net=NET):
-    """A training for every value; None failed."""
-    rows = []
-    for number, value in enumerate(values):
-        loss, failure = (None, "diverged") if value is None else (1.0, None)
-        rows.append(Evaluation(str(net), {}, "test", "s", number, value, loss, 0.5, failure))
-    return tuple(rows)
-
-
-def comparison(sets, random=(0.3, 0.4, 0.35), net=NET):
-    return Comparison(
-        Row("method", net, tuple(trained(own, net) for own in sets)), Row("random real", net, (trained(random, net),))
-    )
-
-
-def proxy_of(method, ipc=2, **changes):
-    proxy = toy_proxy(ipc=ipc)
-    config = proxy.provenance["config"] | {"method": method}
-    return replace(proxy, provenance=proxy.provenance | {"config": config}, **changes)
-
-
-def evaluated(method, *sets, ipc=2, nets=(NET,)):
-    own = tuple(comparison(sets, net=net) for net in nets)
-    return Evaluated(f"{method}, {ipc} per class", proxy_of(method, ipc), own)
-
-
-def some_sets():
-    return [
-        evaluated("random", (0.3, 0.4), (0.31, 0.41), nets=(NET, OTHER)),
-        evaluated("kmeans", (0.7, 0.72), (0.71, 0.73)),
-        evaluated("herding", (0.5, 0.52), (0.51, 0.5), nets=(NET, OTHER)),
-    ]
+from reports import NET, OTHER, comparison, evaluated, proxy_of, some_sets
 
 
 def test_the_best_is_named_with_its_lead_and_what_is_no_better_than_chance():

@@ -1,6 +1,7 @@
 import gzip
 
 import pytest
+from tables import written
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks.nasbench201 import CELL_OPERATIONS, cell_options
@@ -22,12 +23,6 @@ parameters:
 def space(tmp_path):
     (tmp_path / "tiny.yaml").write_text(SPACE)
     return load_space(tmp_path / "tiny.yaml")
-
-
-def written(folder, text, name="truth.csv"):
-    path = folder / name
-    path.write_text(text)
-    return path
 
 
 ROWS = "width,depth,activation,norm,accuracy,other\n4,1,relu,none,0.5,70.5\n8,2,relu,batch,0.25,0.9\n"

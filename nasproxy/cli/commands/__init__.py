@@ -8,7 +8,7 @@ from nasproxy.cli.commands.compare import compare_methods
 from nasproxy.cli.commands.demo import demo
 from nasproxy.cli.commands.evaluate import evaluate
 from nasproxy.cli.commands.export import export
-from nasproxy.cli.commands.options import DataOptions, EvaluateOptions, Source
+from nasproxy.cli.commands.options import DataOptions, EvaluateOptions, SearchOptions, Source, ValidateOptions
 from nasproxy.cli.commands.report import compare, report
 from nasproxy.cli.commands.search import search
 from nasproxy.cli.commands.validate import plan, validate
@@ -16,7 +16,9 @@ from nasproxy.cli.commands.validate import plan, validate
 __all__ = [
     "DataOptions",
     "EvaluateOptions",
+    "SearchOptions",
     "Source",
+    "ValidateOptions",
     "build",
     "check",
     "compare",

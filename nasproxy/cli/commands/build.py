@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from nasproxy.cli.commands.output import Source, load_data, say, say_plan
-from nasproxy.condense.build import CONDENSERS, build_proxy, checkpoint_of, provenance
+from nasproxy.condense.build import build_proxy, checkpoint_of
 from nasproxy.condense.build_plan import ORDER, budget_config, plan_build
 from nasproxy.condense.checkpoint import checkpoint_config
+from nasproxy.condense.experts import expert_files, trained_epochs
 from nasproxy.condense.initial import initial_labels
-from nasproxy.condense.memory import UNROLLED, memory_needed
-from nasproxy.condense.methods.trajectory_matching import expert_files, trained_epochs
-from nasproxy.config import PRECISIONS, READS, SELECTIONS, CondenseConfig, check_reads, condense_config, config_hash
+from nasproxy.condense.memory import memory_needed
+from nasproxy.condense.methods import CONDENSERS
+from nasproxy.condense.provenance import provenance_of
+from nasproxy.config import METHODS, PRECISIONS, CondenseConfig, check_options, condense_config, config_hash
 from nasproxy.core import distributed
 from nasproxy.core.devices import DeviceChoice, choose_device
-from nasproxy.core.errors import NasproxyError, unknown
+from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.core.progress import progress_bar
 from nasproxy.core.wording import amount, duration
@@ -27,13 +31,33 @@ from nasproxy.data.proxy_set import SUFFIX, ProxySet, load_proxy, save_proxy
 from nasproxy.report.png import image_grid_png
 from nasproxy.spaces import load_space
 
-# Of a build's settings: what timing decides, on another day otherwise.
+# Settings of a build that timing decides, so that another day may decide otherwise.
 TIMED = ("threads", "compile", "precision", "outer_steps")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a person asked for: ``options`` as they were given, and ``asked``, the settings that they make."""
+
+    source: Source
+    options: Mapping[str, Any]
+    asked: CondenseConfig
+    budget: str | None
+
+    def file(self, dataset: Dataset, folder: Path) -> Path:
+        """The proxy file. Its name follows from what was asked for, not from what was planned: the same command finds
+        its file again, although the next timing might plan otherwise.
+        """
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in self.options.items()}
+        digest = config_hash(values, self.budget, dataset.fingerprint)
+        counts = self.asked.counts(dataset.num_classes)
+        size = f"ipc{counts[0]}" if min(counts) == max(counts) else f"n{sum(counts)}"
+        return folder / f"{dataset.name}-{self.asked.method}-{size}-{digest[:8]}{SUFFIX}"
 
 
 def build(
     source: Source,
-    overrides: dict[str, Any],
+    options: Mapping[str, Any],
     *,
     budget: str | None,
     out: Path | None,
@@ -42,69 +66,85 @@ def build(
     device: str,
     force: bool,
 ) -> Path:
-    """``nasproxy build-proxy``: returns the proxy file. Processes started by ``torchrun`` share the work."""
-    method = overrides.get("method", CondenseConfig.method)
-    if method not in CONDENSERS:
-        raise unknown("method", method, CONDENSERS)
-    check_reads(method, overrides)
-    asked = condense_config(**overrides)  # says what is wrong before any data are loaded
-    if asked.match_space is not None:
-        load_space(asked.match_space)
+    """``nasproxy build-proxy``: returns the proxy file. Processes that ``torchrun`` started share the work.
+
+    Args:
+        options: settings of :class:`~nasproxy.config.CondenseConfig` that were given.
+        out: the file; None: a file in ``folder`` that is named after what was asked for.
+        force: whether an existing file is replaced.
+    """
+    method = options.get("method", CondenseConfig.method)
+    check_options(method, options)
+    request = _Request(source, options, condense_config(**options), budget)
+    if request.asked.match_space is not None:
+        load_space(request.asked.match_space)  # says what is wrong before any data are loaded
     choice = choose_device(device)
     with distributed.joined(choice.device):
-        if distributed.num_peers() > 1 and "pool" not in READS[method]:
-            raise NasproxyError(f"Only gradient matching shares its work over processes, but got --method {method}.")
-        say("device", str(choice) + (f", {distributed.num_peers()} processes" if distributed.num_peers() > 1 else ""))
+        processes = distributed.num_peers()
+        if processes > 1 and not METHODS[method].shares_work:
+            sharing = ", ".join(name for name, spec in METHODS.items() if spec.shares_work)
+            raise NasproxyError(
+                f"Several processes can share the work of {sharing} only, but got --method {method}: start one process."
+            )
+        say("device", str(choice) + (f", {processes} processes" if processes > 1 else ""))
         dataset = load_data(source, offline=offline)
-        return _build(source, dataset, overrides, budget=budget, out=out, folder=folder, choice=choice, force=force)
+        path = out or request.file(dataset, folder)
+        if path.suffix != SUFFIX:
+            raise NasproxyError(f"A proxy file ends in {SUFFIX}, but got --out '{path}'.")
+        if path.exists() and not force:
+            if out is not None:
+                raise NasproxyError(f"'{path}' exists: use --force to replace it, or another --out.")
+            return _found(path, request, dataset)
+        return _build(path, request, dataset, choice, force=force)
 
 
-def _build(
-    source: Source,
-    dataset: Dataset,
-    overrides: dict[str, Any],
-    *,
-    budget: str | None,
-    out: Path | None,
-    folder: Path,
-    choice: DeviceChoice,
-    force: bool,
-) -> Path:
-    method = overrides.get("method", CondenseConfig.method)
-    # The file is named after what was asked for, not after what was planned: the same command finds it again, although
-    # the next timing might plan otherwise.
-    digest = config_hash({name: _plain(value) for name, value in overrides.items()}, budget, dataset.fingerprint)
-    counts = condense_config(**overrides).counts(dataset.num_classes)
-    size = f"ipc{counts[0]}" if min(counts) == max(counts) else f"n{sum(counts)}"
-    path = out or folder / f"{dataset.name}-{method}-{size}-{digest[:8]}{SUFFIX}"
-    if path.suffix != SUFFIX:
-        raise NasproxyError(f"A proxy file ends in {SUFFIX}, but got --out '{path}'.")
-    if path.exists() and not force:
-        if out is not None:
-            raise NasproxyError(f"'{path}' exists: use --force to replace it, or another --out.")
-        changed = _changed(load_proxy(path), dataset, overrides, budget)
-        path.touch()  # search takes the newest
-        say("proxy", f"{path} is built already; --force builds it again")
-        if changed:
-            say("", f"by settings that are others now: {changed}")
-        return path
+def _found(path: Path, request: _Request, dataset: Dataset) -> Path:
+    """Says that ``path`` is built already, and where its settings are not those that would be chosen now."""
+    changed = _changed(load_proxy(path), request, dataset)
+    path.touch()  # search takes the newest
+    say("proxy", f"{path} is built already; --force builds it again")
+    if changed:
+        say("", f"its settings differ from those that this command chooses now: {changed}")
+    return path
+
+
+def _changed(proxy: ProxySet, request: _Request, dataset: Dataset) -> str:
+    """The settings of ``proxy`` that the same command would choose otherwise now; empty for none.
+
+    What timing decides is left out, and so are settings that were unknown then.
+    """
+    built = proxy.provenance["config"]
+    learns = METHODS[request.asked.method].learns
+    names = ORDER if request.budget is None or not learns else (request.budget,)
+    found: list[list[str]] = []
+    for name in names:
+        now = provenance_of(dataset, budget_config(name, request.options, dataset))["config"]
+        differ = [key for key, value in now.items() if key not in TIMED and built.get(key, value) != value]
+        found.append([f"{key} was {built[key]}, is {now[key]}" for key in differ])
+    fewest = min(found, key=len)
+    return ", ".join(fewest)
+
+
+def _build(path: Path, request: _Request, dataset: Dataset, choice: DeviceChoice, *, force: bool) -> Path:
+    """Plans, builds and saves the set, or resumes an interrupted build; tells the person all the way."""
     checkpoint = path.with_suffix(".checkpoint")
     if force:
-        _forget(checkpoint, overrides.get("num_sets", CondenseConfig.num_sets))
+        _forget(checkpoint, request.asked.num_sets)
+    learns = METHODS[request.asked.method].learns
     if distributed.from_first(checkpoint.exists()):
         config = checkpoint_config(checkpoint)
         say("resume", f"from {checkpoint}, with the settings it was started with")
     else:
-        plan = distributed.from_first(plan_build(dataset, overrides, budget=budget, device=choice.device))
+        plan = distributed.from_first(plan_build(dataset, request.options, budget=request.budget, device=choice.device))
         config = plan.config
-        if config.method not in SELECTIONS:
+        if learns:
             say_plan(plan)
-    if config.method not in SELECTIONS:
-        for number, line in enumerate(_loops(dataset, config, overrides)):
+    if learns:
+        for number, line in enumerate(_loops(dataset, config, request.options)):
             say("" if number else "loops", line)
         needed = memory_needed(dataset, config, choice.device)
         if needed:
-            say("memory", f"about {amount(needed, 'B')}, beside the data, to go back through training")
+            say("memory", f"about {amount(needed, 'B')}, beside the data, to differentiate through training")
     pictures = path.with_suffix("")
 
     def snapshot(outer: int, images: Tensor) -> None:
@@ -115,7 +155,7 @@ def _build(
             dataset,
             config,
             choice=choice,
-            source=source.as_json(),
+            source=request.source.as_json(),
             checkpoint=checkpoint,
             progress=progress,
             on_snapshot=snapshot,
@@ -130,22 +170,6 @@ def _build(
     return path
 
 
-def _changed(proxy: ProxySet, dataset: Dataset, overrides: dict[str, Any], budget: str | None) -> str:
-    """Where the settings of ``proxy`` are not those that the same command would choose now; empty for nowhere.
-
-    What timing decides is left out, and so are settings that were unknown then.
-    """
-    built = proxy.provenance["config"]
-    names = ORDER if budget is None or proxy.method in SELECTIONS else (budget,)
-    found: list[list[str]] = []
-    for name in names:
-        now = provenance(dataset, budget_config(name, overrides, dataset))["config"]
-        differ = [key for key, value in now.items() if key not in TIMED and built.get(key, value) != value]
-        found.append([f"{key} was {built[key]}, is {now[key]}" for key in differ])
-    fewest = min(found, key=len)
-    return ", ".join(fewest)
-
-
 def _forget(checkpoint: Path, num_sets: int) -> None:
     """Removes what an unfinished build left."""
     for number in range(num_sets):
@@ -154,31 +178,31 @@ def _forget(checkpoint: Path, num_sets: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _loops(dataset: Dataset, config: CondenseConfig, overrides: dict[str, Any]) -> list[str]:
-    """What will be done how often, in words."""
-    reads = READS[config.method]
+def _loops(dataset: Dataset, config: CondenseConfig, options: Mapping[str, Any]) -> list[str]:
+    """How often each step is repeated, and how it runs, in words."""
+    reads, unrolled = METHODS[config.method].reads, CONDENSERS[config.method].unrolled
     inner, net = config.loops
     first = f"{config.outer_steps} nets × {inner} matchings, {net} net epochs between"
     if "net_steps" not in reads:
         first = f"{config.outer_steps} steps"
-        if config.method in UNROLLED:
-            first += f", each through {UNROLLED[config.method](dataset, config).steps} steps of training"
+        if unrolled is not None:
+            first += f", each through {unrolled(dataset, config).steps} steps of training"
         if "num_experts" in reads:
             first += f", along {config.num_experts} trainings of {trained_epochs(config)} epochs"
     real = f"; {config.batch_real} real images per class" if "batch_real" in reads else ""
     lines = [f"{first}; {_net(config)}{real}"]
     precision = config.precision or PRECISIONS[0]
-    coarser = " (timed)" if "precision" not in overrides and precision != PRECISIONS[0] else ""
-    parts = [f"{precision}{coarser}"]
+    timed = " (timed)" if "precision" not in options and precision != PRECISIONS[0] else ""
+    parts = [f"{precision}{timed}"]
     if config.threads is not None:
-        parts.append(f"{config.threads} of {os.cpu_count()} cores{'' if 'threads' in overrides else ' (timed)'}")
+        parts.append(f"{config.threads} of {os.cpu_count()} cores{'' if 'threads' in options else ' (timed)'}")
     if config.compile:
         parts.append("compiled")
     if "augmentation" in reads and config.augmentation != "none":
         parts.append(f"augmentation {config.augmentation}")
     if config.num_sets > 1:
         parts.append(f"{config.num_sets} sets")
-    return [*lines, "; ".join(parts), *_faster(config)]
+    return [*lines, "; ".join(parts), *_accelerations(config)]
 
 
 def _net(config: CondenseConfig) -> str:
@@ -189,23 +213,19 @@ def _net(config: CondenseConfig) -> str:
     return config.network
 
 
-def _faster(config: CondenseConfig) -> list[str]:
+def _accelerations(config: CondenseConfig) -> list[str]:
     """The options that need fewer matchings, in words."""
     parts = []
     if config.real_choice == "kmeans":
         parts.append(f"real images by k-means every {config.choice_interval} matchings")
     if config.pool:
-        moved = f", moved by up to {config.perturbation:g}" if config.perturbation else ""
+        moved = f", perturbed by up to {config.perturbation:g}" if config.perturbation else ""
         parts.append(f"pool of {config.pool} nets trained for {config.pool_epochs} epochs{moved}")
     if config.net_data == "real":
         parts.append(f"the net trains on {config.batch_net} real images instead")
     if config.formation > 1:
         parts.append(f"{config.formation}×{config.formation} smaller images in each")
     return parts
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _grid(dataset: Dataset, images: Tensor, labels: Tensor) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nasproxy.cli.commands.options import DataOptions, Source
 from nasproxy.cli.commands.output import load_data, say, say_space
-from nasproxy.condense.build import CONDENSERS
+from nasproxy.config import METHODS
 from nasproxy.core.progress import progress_bar
 from nasproxy.data import DATASETS
 from nasproxy.data.proxy_set import SUFFIX, check_fit, load_proxy
@@ -16,22 +16,22 @@ from nasproxy.scores.registry import SCORES
 from nasproxy.spaces import SearchSpace, inspect_space, load_space, shipped_spaces
 
 
-def check(target: str, where: DataOptions, image_size: int | None = None) -> None:
+def check(target: str, data: DataOptions, image_size: int | None = None) -> None:
     """``nasproxy check``: checks a proxy file or a search space, and whether it fits the data set if one is given.
 
     Args:
         target: a path that ends in .safetensors is a proxy file; everything else is a search space.
-        where: the data set, or none.
+        data: the data set, or none.
         image_size: the side in pixels to which the images of a folder are resized.
 
     Raises:
         NasproxyError: naming the first thing that is wrong.
     """
-    source = None if where.dataset is None else Source(where.dataset, where.data_dir, image_size)
+    source = None if data.dataset is None else Source(data.dataset, data.data_dir, image_size)
     if target.endswith(SUFFIX):
-        _check_proxy(Path(target), source, offline=where.offline)
+        _check_proxy(Path(target), source, offline=data.offline)
     else:
-        _check_space(target, source, offline=where.offline)
+        _check_space(target, source, offline=data.offline)
 
 
 def _check_proxy(path: Path, source: Source | None, *, offline: bool) -> None:
@@ -70,7 +70,7 @@ def list_everything() -> None:
             name: source.description for name, source in DATASETS.items()
         },
         "Methods, for build-proxy --method and compare --methods": {
-            name: _first_line(condenser) for name, condenser in CONDENSERS.items()
+            name: spec.summary for name, spec in METHODS.items()
         },
         "Networks, for build-proxy --network, evaluate --network and `network:` in a search space": {
             name: _first_line(network) for name, network in NETWORKS.items()

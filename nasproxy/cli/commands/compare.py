@@ -10,10 +10,9 @@ from typing import Any
 
 from nasproxy.cli.commands.build import build
 from nasproxy.cli.commands.evaluate import evaluate
-from nasproxy.cli.commands.options import DataOptions, EvaluateOptions
-from nasproxy.cli.commands.output import Source, say
-from nasproxy.condense.build import CONDENSERS
-from nasproxy.config import READS
+from nasproxy.cli.commands.options import DataOptions, EvaluateOptions, Source
+from nasproxy.cli.commands.output import say
+from nasproxy.config import METHODS
 from nasproxy.core.errors import NasproxyError, unknown
 from nasproxy.validation.set_page import Evaluated
 
@@ -25,7 +24,7 @@ def compare_methods(
     methods: Sequence[str],
     sizes: Sequence[int],
     options: EvaluateOptions,
-    where: DataOptions,
+    data: DataOptions,
     *,
     overrides: dict[str, Any],
     budget: str | None,
@@ -40,10 +39,10 @@ def compare_methods(
         methods: names of condensation methods.
         sizes: numbers of images per class.
         options: which networks are trained on the sets, and how.
-        where: the data and the device.
+        data: the data and the device.
         overrides: settings of :class:`~nasproxy.config.CondenseConfig` for every method that reads them.
         budget: the name of a budget; None chooses one.
-        folder: where sets, page and table are written; None is a folder in ``run_folder`` named after the data.
+        folder: the folder of sets, page and table; None is a folder in ``run_folder`` named after the data.
         run_folder: the default folder of runs.
 
     Returns:
@@ -58,25 +57,25 @@ def compare_methods(
             "--ipc."
         )
     for method in methods:
-        if method not in CONDENSERS:
-            raise unknown("method", method, CONDENSERS)
-    spec = where.dataset or DATASET
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
+    spec = data.dataset or DATASET
     folder = folder or run_folder / f"compare-{Path(spec).stem}"
     files, left_out = [], []
     for ipc in dict.fromkeys(sizes):
         for method in dict.fromkeys(methods):
             say("method", f"{method}, {ipc} per class")
-            own = {name: value for name, value in overrides.items() if name in READS[method]}
+            own = {name: value for name, value in overrides.items() if name in METHODS[method].reads}
             try:
                 files.append(
                     build(
-                        Source(spec, where.data_dir),
+                        Source(spec, data.data_dir),
                         own | {"method": method, "ipc": ipc},
                         budget=budget,
                         out=None,
                         folder=folder,
-                        offline=where.offline,
-                        device=where.device,
+                        offline=data.offline,
+                        device=data.device,
                         force=False,
                     )
                 )
@@ -88,7 +87,7 @@ def compare_methods(
     found = evaluate(
         files,
         options,
-        replace(where, dataset=None),
+        replace(data, dataset=None),
         table=folder / TABLE_FILE,
         page=folder / PAGE_FILE,
         commands=[_command(spec, methods, sizes, options, overrides, budget)],

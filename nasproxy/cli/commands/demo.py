@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasproxy.cli.commands.build import build
-from nasproxy.cli.commands.options import Source
+from nasproxy.cli.commands.options import DataOptions, SearchOptions, Source
 from nasproxy.cli.commands.search import search
 from nasproxy.scores.registry import SCORES
 
@@ -44,21 +44,15 @@ def demo(out: Path, device: str, *, complete: bool = False) -> Path:
         force=False,
     )
     return search(
-        "convnet_small",
-        proxy=proxy,
-        proxy_folder=out,
-        run_folder=out,
-        search_overrides=DEMO_SEARCH | more_search,
-        validate_overrides=DEMO_VALIDATE | more_validate,
-        budget="quick",
-        validation=True,
-        truth=None,
-        out=out / ("complete" if complete else "run"),
-        dataset=None,
-        data_dir=None,
-        offline=True,
-        device=device,
-        workers=None,
-        storage=None,
-        forked=False,
+        SearchOptions(
+            "convnet_small",
+            search=DEMO_SEARCH | more_search,
+            validate=DEMO_VALIDATE | more_validate,
+            data=DataOptions(offline=True, device=device),
+            proxy=proxy,
+            proxy_folder=out,
+            run_folder=out,
+            budget="quick",
+            out=out / ("complete" if complete else "run"),
+        )
     )

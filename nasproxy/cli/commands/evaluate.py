@@ -37,7 +37,7 @@ from nasproxy.validation.set_page import (
 def evaluate(
     proxies: Sequence[Path],
     options: EvaluateOptions,
-    where: DataOptions,
+    data: DataOptions,
     *,
     table: Path | None = None,
     page: Path | None = None,
@@ -51,7 +51,7 @@ def evaluate(
     Args:
         proxies: the proxy files; all must come from the same data.
         options: which networks are trained, and how.
-        where: the data and the device.
+        data: the data and the device.
         table: a CSV file to write, one row per training.
         page: an HTML page to write.
         commands: the commands that repeat this comparison, for the page.
@@ -69,15 +69,15 @@ def evaluate(
     _check_same_data(proxies, proxy_sets)
     own_nets = [own_net(proxy) for proxy in proxy_sets]
     common = next(filter(None, own_nets), NetSpec("convnet"))
-    choice = device_named(where.device)
+    choice = device_named(data.device)
     sets: list[Evaluated] = []
-    data, source_of_data = None, None
+    dataset, source_of_data = None, None
     for name, path, proxy, own in zip(named(proxies, proxy_sets), proxies, proxy_sets, own_nets, strict=True):
-        source = source_of(proxy, where.dataset, where.data_dir)
-        if source != source_of_data or data is None:
-            data, source_of_data = load_data(source, offline=where.offline), source
+        source = source_of(proxy, data)
+        if source != source_of_data or dataset is None:
+            dataset, source_of_data = load_data(source, offline=data.offline), source
         say("proxy", f"{path} ({proxy.describe()})")
-        found = _evaluate_set(path, proxy, data, asked or [own or common], options, choice)
+        found = _evaluate_set(path, proxy, dataset, asked or [own or common], options, choice)
         sets.append(Evaluated(name, proxy, tuple(found)))
         print("\n" + "\n".join(lines(found, num_sets=proxy.num_sets)) + "\n")
     if len(sets) > 1:
@@ -86,8 +86,8 @@ def evaluate(
     if table is not None:
         write_atomically(table, trainings_csv(sets).encode())
         say("table", str(table))
-    if page is not None and data is not None:
-        say("page", str(write_sets(sets, data, page, commands=commands)))
+    if page is not None and dataset is not None:
+        say("page", str(write_sets(sets, dataset, page, commands=commands)))
     return sets
 
 
@@ -105,26 +105,26 @@ def _check_same_data(paths: Sequence[Path], proxy_sets: Sequence[ProxySet]) -> N
 def _evaluate_set(
     path: Path,
     proxy: ProxySet,
-    data: Dataset,
+    dataset: Dataset,
     nets: Sequence[NetSpec],
     options: EvaluateOptions,
     choice: DeviceChoice,
 ) -> list[Comparison]:
     """Trains ``nets``, or those of the cross-architecture table, on one file's sets; prints recipe and progress."""
-    recipes = _recipes(proxy, data, options)
+    recipes = _recipes(proxy, dataset, options)
     say("recipe", _recipe_text(recipes[0]))
-    baseline = options.baseline and _has_random_images(proxy, data)
-    rival = rival_recipe(recipes[0], data)
+    baseline = options.baseline and _has_random_images(proxy, dataset)
+    rival = rival_recipe(recipes[0], dataset)
     if baseline and rival != recipes[0]:
         say("", f"for random images, because that one was learned for this set: {_recipe_text(rival)}")
-    wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if options.cross else nets
+    wanted = _that_fit(CROSS, dataset.input_shape, dataset.num_classes) if options.cross else nets
     ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
     crew_of = partial(hire, options.workers, choice.device, tell=partial(say, "worker"))
     with crew_of() as crew, progress_bar("evaluating") as progress:
         say_workers(crew)
         found = evaluate_proxy(
             proxy,
-            data,
+            dataset,
             wanted,
             num_nets=options.num_nets,
             recipes=recipes,
@@ -138,18 +138,18 @@ def _evaluate_set(
     return found
 
 
-def _recipes(proxy: ProxySet, data: Dataset, options: EvaluateOptions) -> list[Recipe]:
+def _recipes(proxy: ProxySet, dataset: Dataset, options: EvaluateOptions) -> list[Recipe]:
     """The training recipe of each set in the file."""
     recipes = [
-        proxy.recipe_of(number) if options.recipe is None else recipe_named(options.recipe, data)
+        proxy.recipe_of(number) if options.recipe is None else recipe_named(options.recipe, dataset)
         for number in range(proxy.num_sets)
     ]
     return recipes if options.epochs is None else [replace(each, epochs=options.epochs) for each in recipes]
 
 
-def _has_random_images(proxy: ProxySet, data: Dataset) -> bool:
+def _has_random_images(proxy: ProxySet, dataset: Dataset) -> bool:
     """Whether every class has as many training images as the set has images of it; says so if not."""
-    sizes = [len(indices) for indices in data.train.by_class(data.num_classes)]
+    sizes = [len(indices) for indices in dataset.train.by_class(dataset.num_classes)]
     enough = all(size >= count for size, count in zip(sizes, proxy.counts, strict=True))
     if not enough:
         say("left out", "random real images: a class has fewer training images than the set has images of it")

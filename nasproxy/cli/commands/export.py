@@ -33,7 +33,7 @@ def export(
     out: Path | None,
     train: int | None,
     seed: int,
-    where: DataOptions,
+    data: DataOptions,
 ) -> Path:
     """``nasproxy export``: writes a candidate as a Python file, and its weights if it is trained.
 
@@ -43,7 +43,7 @@ def export(
         out: the Python file; None is a file in the run folder.
         train: the epochs of training on the full data; None does not train.
         seed: the seed of this training.
-        where: the data and the device of this training.
+        data: the data and the device of this training.
 
     Returns:
         The Python file.
@@ -69,7 +69,7 @@ def export(
     say("candidate", f"{found.id}: {found.label}")
     say("file", f"{path} (`python {path}` prints the network)")
     if train is not None:
-        _train(settings, space, found, path, epochs=train, seed=seed, where=where)
+        _train(settings, space, found, path, epochs=train, seed=seed, data=data)
     return path
 
 
@@ -104,15 +104,15 @@ def _train(
     *,
     epochs: int,
     seed: int,
-    where: DataOptions,
+    data: DataOptions,
 ) -> None:
     """Trains the network on the full training images, prints its accuracy, and writes its weights beside ``path``."""
     from safetensors.torch import save
 
-    choice = device_named(where.device)
+    choice = device_named(data.device)
     recorded = Source.from_json(settings.source)
-    source = replace(recorded, data_dir=where.data_dir or recorded.data_dir)
-    dataset = load_data(source, offline=where.offline)
+    source = replace(recorded, data_dir=data.data_dir or recorded.data_dir)
+    dataset = load_data(source, offline=data.offline)
     build = partial(space.build, candidate.params, dataset.input_shape, dataset.num_classes)
     net = seeded(build, derive_seed(seed, "init")).to(choice.device)
     images = real_images(dataset, dataset.train).on(choice.device)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from nasproxy.cli.commands.options import Source
+from nasproxy.cli.commands.options import DataOptions, Source
 from nasproxy.condense.build_plan import BuildPlan
 from nasproxy.core import distributed
 from nasproxy.core.devices import DeviceChoice, choose_device
@@ -49,20 +49,20 @@ def load_data(source: Source, *, offline: bool) -> Dataset:
     return dataset
 
 
-def source_of(proxy: ProxySet, dataset: str | None, data_dir: Path | None) -> Source:
-    """The data set of a proxy set: ``dataset`` if it is given, else the one in the proxy set's record.
+def source_of(proxy: ProxySet, data: DataOptions) -> Source:
+    """The data set for a proxy set: the one in ``data`` if it is given, else the one in the proxy set's record.
 
     Raises:
         NasproxyError: when neither names it.
     """
     recorded = Source.from_json(proxy.record["source"]) if proxy.record.get("source") else None
-    if dataset is not None:
-        source = Source(dataset, image_size=proxy.input_shape[1] if recorded and recorded.image_size else None)
+    if data.dataset is not None:
+        source = Source(data.dataset, image_size=proxy.input_shape[1] if recorded and recorded.image_size else None)
     elif recorded is not None:
         source = recorded
     else:
         raise NasproxyError("A proxy file must record its data set, but this one does not: give --dataset.")
-    return source if data_dir is None else replace(source, data_dir=data_dir)
+    return source if data.data_dir is None else replace(source, data_dir=data.data_dir)
 
 
 def device_named(name: str) -> DeviceChoice:

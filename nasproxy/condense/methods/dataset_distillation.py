@@ -1,8 +1,9 @@
 """Dataset distillation: images, and a step size for each step, that train a net in a few steps to fit the real data.
 
-The set is cut into batches, one for each step of training, which are gone through several times. The loss of the net
-that comes out, on real images, is pulled back through every step (unroll.py) to the images and to the step sizes. So
-the order is part of what is learned: images are stored batch after batch, and the recipe repeats the steps.
+The set is cut into batches, one for each step of training, and the batches are used several times. The loss on real
+images of the net that was trained so is propagated back through every step (unroll.py) to the images and to the step
+sizes. The order is therefore part of what is learned: images are stored batch after batch, and the recipe repeats the
+steps.
 
 References: [DD] Wang, Zhu, Torralba, Efros, "Dataset Distillation", 2018, algorithm 1.
 """
@@ -10,13 +11,12 @@ References: [DD] Wang, Zhu, Torralba, Efros, "Dataset Distillation", 2018, algor
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, SECOND_ORDER, BuildRun, Condensed, Condenser, Unrolled
 from nasproxy.condense.initial import initial_images, initial_labels
 from nasproxy.condense.loop import learn
 from nasproxy.condense.matching_nets import build_net, freeze_on_real, judging_part
@@ -65,20 +65,14 @@ def inverse_softplus(value: float) -> float:
     return value + math.log(-math.expm1(-value))
 
 
-# ------------------------------------------------------------------------------------------------------- distillation
-
-
 def distill(
     dataset: Dataset,
     config: CondenseConfig,
+    run: BuildRun,
     *,
     order: Tensor,
     number: int,
     soft: Tensor | None,
-    device: torch.device,
-    checkpoint: Path | None,
-    progress: Progress | None,
-    on_snapshot: Snapshot | None,
 ) -> Condensed:
     """Learns images and step sizes, and with ``soft`` labels as well.
 
@@ -86,7 +80,7 @@ def distill(
         order: places of the images in the order of their use, see :func:`batch_order`; cut into ``number`` batches.
         soft: ``(n, C)`` probabilities to start from, in ``order``; None: the images keep their classes.
     """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    device = run.device
     real = RealBatches(dataset, device)
     images = initial_images(dataset, config)[order].to(device).requires_grad_()
     num_steps = number * config.unroll_epochs
@@ -121,15 +115,12 @@ def distill(
     seconds = learn(
         dataset,
         config,
+        run,
         leaves=leaves,
         optimizer=optimizer,
         step=step,
         shown=lambda: images[by_class],
         note="loss",
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
     )
     learned = labels.detach() if soft is None else labels.detach().softmax(1)
     return Condensed(
@@ -144,37 +135,41 @@ def distill(
     )
 
 
-def dataset_distillation(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+def dataset_distillation(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns images and step sizes that train a net, in a few steps of given order, to fit the real data ([DD]).
 
     Every outer step takes a net (a fresh one, or always the same with ``net_init="fixed"``), trains it through the
     batches of the set ``unroll_epochs`` times, and lowers its loss on ``batch_real`` real images of each class by Adam.
-    The step sizes start from ``lr_net``; the set's recipe is what was learned, whatever ``recipe`` says. Takes and
-    returns what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    The step sizes start from ``lr_net``; the set's recipe is what was learned, whatever ``recipe`` says.
 
     Differs from [DD] in the real batch, which has equally many images of each class, and for nets with batch norm,
     whose statistics are those of real images, frozen.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
+            that is not finite.
     """
     number = num_batches(config, dataset.num_classes)
     return distill(
         dataset,
         config,
+        run,
         order=batch_order(config.counts(dataset.num_classes), number),
         number=number,
         soft=None,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
     )
+
+
+def passes(dataset: Dataset, config: CondenseConfig) -> float:
+    """Every image is trained on once an epoch, there and back; the net is measured on real images."""
+    real = FIRST_ORDER * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * config.unroll_epochs * config.num_seen(dataset.num_classes)
+    return config.outer_steps * (real + synthetic)
+
+
+def _unrolled(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    number = num_batches(config, dataset.num_classes)
+    return Unrolled(number * config.unroll_epochs, config.num_stored(dataset.num_classes) // number)
+
+
+METHOD = Condenser(dataset_distillation, passes, unrolled=_unrolled)

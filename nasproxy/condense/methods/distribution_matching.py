@@ -5,14 +5,12 @@ References: [DM] Zhao, Bilen, "Dataset Condensation with Distribution Matching",
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, BuildRun, Condensed, Condenser
 from nasproxy.condense.initial import initial_images, initial_labels
-from nasproxy.condense.loop import learn
+from nasproxy.condense.loop import learn_images
 from nasproxy.condense.matching import class_sizes
 from nasproxy.condense.matching_nets import build_net, embed
 from nasproxy.condense.real_batches import RealBatches
@@ -35,24 +33,16 @@ def distribution_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     return (real - synthetic).square().sum()
 
 
-def distribution_matching(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns images whose mean embedding by freshly initialised nets is that of the real ones of their class ([DM]).
 
-    Every net sees one matching, under one augmentation for the real and the synthetic images of a class. Takes and
-    returns what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    Every net sees one matching, under one augmentation for the real and the synthetic images of a class.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance
+            that is not finite.
     """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    device = run.device
     real = RealBatches(dataset, device)
     num_classes, shape = dataset.num_classes, dataset.input_shape
     images = initial_images(dataset, config).to(device).requires_grad_()
@@ -72,7 +62,7 @@ def distribution_matching(
         def view(batch: Tensor, own: Tensor) -> Tensor:
             return batch if augmentation is None else apply_augmentation(batch, augmentation.take(own))
 
-        # A net with batch norm sees all of a side at once; others go through in parts that the cache holds.
+        # A net with batch norm needs all real images in one pass. Others see them in parts that fit the cache.
         size = images_per_pass(net, shape, device) or len(numbers)
         net.requires_grad_(False)
         with torch.no_grad():
@@ -86,17 +76,13 @@ def distribution_matching(
         distance.backward()
         return distance.detach()
 
-    seconds = learn(
-        dataset,
-        config,
-        leaves={"images": images},
-        optimizer=torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img),
-        step=step,
-        shown=lambda: images,
-        note="distance",
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
-    )
+    seconds = learn_images(dataset, config, run, images, step)
     return Condensed(images.detach().cpu(), labels.cpu(), seconds)
+
+
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    real = dataset.num_classes * config.batch_real
+    return config.outer_steps * (real + FIRST_ORDER * config.num_seen(dataset.num_classes))
+
+
+METHOD = Condenser(distribution_matching, _passes)

@@ -1,9 +1,9 @@
-"""Generative teaching: a generator makes the images, from inputs in an order that is learned with it.
+"""Generative teaching: a generator makes the images, from inputs whose order is learned with it.
 
 No image is learned by itself: a small deconvolutional net makes it from a learned input vector and its label. A net
-trains on the images by SGD with momentum; its loss on real images, at the end and every 16 steps, is pulled back
+trains on the images by SGD with momentum. Its loss on real images, at the end and every 16 steps, is propagated back
 through the steps (unroll.py) to the learning rate, the momentum and the images, and from these to the generator and its
-inputs. What is stored is the images, in the order of their use.
+inputs. The images are stored, in the order of their use.
 
 References: [GTN] Such, Rawal, Lehman, Stanley, Clune, "Generative Teaching Networks", ICML 2020.
 """
@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, SECOND_ORDER, BuildRun, Condensed, Condenser, Unrolled
 from nasproxy.condense.initial import initial_labels
 from nasproxy.condense.loop import learn
 from nasproxy.condense.matching_nets import build_net, freeze_on_real, judging_part
@@ -47,9 +46,6 @@ MOMENTUM = 0.5
 BETAS, EPSILON = (0.9, 0.9), 1e-5
 FINAL_RELATIVE_LR = 0.1  # of Adam, along a cosine
 INTERVAL = 16  # steps of training between two losses on real images
-
-
-# ---------------------------------------------------------------------------------------------------------- generator
 
 
 class Deconvolution(nn.Module):
@@ -111,9 +107,6 @@ def generator_flops(num_classes: int, shape: tuple[int, int, int]) -> int:
     small = -(-h // 4) * -(-w // 4)
     dense = (NOISE_SIZE + num_classes) * HIDDEN + HIDDEN * first * small
     return 2 * (dense + 9 * first * second * 4 * small + 9 * second * c * 16 * small)
-
-
-# ----------------------------------------------------------------------------------------------------------- training
 
 
 def curriculum(config: CondenseConfig, num_classes: int) -> tuple[int, int]:
@@ -195,21 +188,76 @@ def taught(
     return torch.stack(losses).mean(), sums
 
 
-def generative_teaching(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+class _Teacher:
+    """What is learned, and one step of it: the generator, its inputs, the learning rate and the momentum."""
+
+    def __init__(self, dataset: Dataset, config: CondenseConfig, device: torch.device) -> None:
+        num_classes = dataset.num_classes
+        self._dataset, self._config, self._device = dataset, config, device
+        self._real = RealBatches(dataset, device)
+        self._places = self._real.valid(config.batch_real)
+        self.number, self.epochs = curriculum(config, num_classes)
+        self.order = batch_order(config.counts(num_classes), self.number)
+        self.labels = initial_labels(dataset, config)[self.order].to(device)
+        self.size = len(self.labels) // self.number
+        build = partial(Generator, num_classes, dataset.input_shape)
+        self._maker = seeded(build, derive_seed(config.seed, "generator"), device).train()
+        inputs = torch.randn((len(self.labels), NOISE_SIZE), generator=generator(config.seed, "inputs")).to(device)
+        self.inputs = inputs.requires_grad_()
+        self.log_lr = torch.tensor(math.log(config.lr_net), device=device, requires_grad=True)
+        self.momentum_logit = torch.tensor(math.log(MOMENTUM / (1 - MOMENTUM)), device=device, requires_grad=True)
+        own = {"inputs": self.inputs, "log_lr": self.log_lr, "momentum_logit": self.momentum_logit}
+        self.leaves: dict[str, Tensor] = own | dict(self._maker.named_parameters())
+        self.optimizer = torch.optim.Adam(self.leaves.values(), lr=config.image_lr, betas=BETAS, eps=EPSILON)
+        self._at_once = judging_part(build_net(config, dataset, 0, device), dataset.input_shape, device)
+        self._one_hot = functional.one_hot(self.labels, num_classes).to(inputs.dtype)
+
+    def _made(self, batch: int) -> Tensor:
+        part = slice(batch * self.size, (batch + 1) * self.size)
+        images: Tensor = self._maker(torch.cat([self.inputs[part], self._one_hot[part]], 1))
+        return images
+
+    @torch.no_grad()
+    def all_made(self) -> Tensor:
+        """All images ``(n, c, h, w)``, batch after batch."""
+        return torch.cat([self._made(batch) for batch in range(self.number)])
+
+    def step(self, outer: int) -> Tensor:
+        """Sets the gradients of ``leaves``; returns the loss on real images of a net that was taught."""
+        config = self._config
+        cosine = (1 + math.cos(math.pi * outer / config.outer_steps)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.image_lr * (FINAL_RELATIVE_LR + (1 - FINAL_RELATIVE_LR) * cosine)
+        net = build_net(config, self._dataset, outer, self._device)
+        stream = generator(config.seed, "teaching", outer, device=self._device)
+        freeze_on_real(net, self._real, config, stream)
+        model = FunctionalNet(net)
+        parameters = model.parameters()
+        start = (*parameters, *(torch.zeros_like(part) for part in parameters))
+
+        def judged(state: State) -> tuple[Tensor, list[Tensor]]:
+            numbers = self._real.draw(config.batch_real, stream).flatten()[self._places]
+            parts = in_parts(self._real, numbers, self._at_once)
+            return loss_gradient(model, state[: len(parameters)], parts, len(numbers))
+
+        images, num_steps = self.all_made().requires_grad_(), self.number * self.epochs
+        training = momentum_training(model, images, self.labels, self.log_lr, self.momentum_logit, self.number)
+        stride = stride_for(num_steps, start, self._device)
+        wanted = [images, self.log_lr, self.momentum_logit]
+        loss, (of_images, *others) = taught(training, start, num_steps, judged, wanted, stride=stride)
+        # Made again, batch by batch, so that only one batch's graph is alive.
+        for batch, gradient in enumerate(of_images.split(self.size)):
+            self._made(batch).backward(gradient)
+        self.log_lr.grad, self.momentum_logit.grad = others
+        return loss
+
+
+def generative_teaching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns a generator and its inputs, whose images in their order train a net to fit the real data ([GTN]).
 
     Every outer step takes a fresh net, trains it for ``unroll_steps`` steps on the images, and lowers its loss on
     ``batch_real`` real images of each class by Adam. Learning rate and momentum of that training start from ``lr_net``
-    and 0.5 and are learned; the set's recipe holds them, whatever ``recipe`` says. Takes and returns what every
-    condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    and 0.5 and are learned; the set's recipe holds them, whatever ``recipe`` says.
 
     Differs from [GTN] in the number of images, see :func:`curriculum`. Differs from the reference implementation in one
     learning rate and momentum for all steps instead of one for each, in a momentum that stays below 1, in real batches
@@ -217,86 +265,50 @@ def generative_teaching(
     images, frozen.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
+            that is not finite.
     """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    real = RealBatches(dataset, device)
-    num_classes = dataset.num_classes
-    number, epochs = curriculum(config, num_classes)
-    order = batch_order(config.counts(num_classes), number)
-    labels = initial_labels(dataset, config)[order].to(device)
-    size = len(labels) // number
-    build = partial(Generator, num_classes, dataset.input_shape)
-    maker = seeded(build, derive_seed(config.seed, "generator"), device).train()
-    inputs = torch.randn((len(labels), NOISE_SIZE), generator=generator(config.seed, "inputs")).to(device)
-    own = {
-        "inputs": inputs.requires_grad_(),
-        "log_lr": torch.tensor(math.log(config.lr_net), device=device, requires_grad=True),
-        "momentum_logit": torch.tensor(math.log(MOMENTUM / (1 - MOMENTUM)), device=device, requires_grad=True),
-    }
-    leaves = own | dict(maker.named_parameters())
-    optimizer = torch.optim.Adam(leaves.values(), lr=config.image_lr, betas=BETAS, eps=EPSILON)
-    places = real.valid(config.batch_real)
-    at_once = judging_part(build_net(config, dataset, 0, device), dataset.input_shape, device)
-    one_hot = functional.one_hot(labels, num_classes).to(inputs.dtype)
-
-    def made(batch: int) -> Tensor:
-        part = slice(batch * size, (batch + 1) * size)
-        images: Tensor = maker(torch.cat([inputs[part], one_hot[part]], 1))
-        return images
-
-    @torch.no_grad()
-    def all_made() -> Tensor:
-        return torch.cat([made(batch) for batch in range(number)])
-
-    def step(outer: int) -> Tensor:
-        cosine = (1 + math.cos(math.pi * outer / config.outer_steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = config.image_lr * (FINAL_RELATIVE_LR + (1 - FINAL_RELATIVE_LR) * cosine)
-        net = build_net(config, dataset, outer, device)
-        stream = generator(config.seed, "teaching", outer, device=device)
-        freeze_on_real(net, real, config, stream)
-        model = FunctionalNet(net)
-        parameters = model.parameters()
-        start = (*parameters, *(torch.zeros_like(part) for part in parameters))
-
-        def judged(state: State) -> tuple[Tensor, list[Tensor]]:
-            numbers = real.draw(config.batch_real, stream).flatten()[places]
-            return loss_gradient(model, state[: len(parameters)], in_parts(real, numbers, at_once), len(numbers))
-
-        images = all_made().requires_grad_()
-        training = momentum_training(model, images, labels, own["log_lr"], own["momentum_logit"], number)
-        stride = stride_for(number * epochs, start, device)
-        wanted = [images, own["log_lr"], own["momentum_logit"]]
-        loss, (of_images, *others) = taught(training, start, number * epochs, judged, wanted, stride=stride)
-        # Made again, batch by batch, so that only one batch's graph is alive.
-        for batch, gradient in enumerate(of_images.split(size)):
-            made(batch).backward(gradient)
-        own["log_lr"].grad, own["momentum_logit"].grad = others
-        return loss
-
-    by_class = order.argsort().to(device)
+    teacher = _Teacher(dataset, config, run.device)
+    by_class = teacher.order.argsort().to(run.device)
     seconds = learn(
         dataset,
         config,
-        leaves=leaves,
-        optimizer=optimizer,
-        step=step,
-        shown=lambda: all_made()[by_class],
+        run,
+        leaves=teacher.leaves,
+        optimizer=teacher.optimizer,
+        step=teacher.step,
+        shown=lambda: teacher.all_made()[by_class],
         note="loss",
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
     )
-    return Condensed(
-        all_made().cpu(),
-        labels.cpu(),
-        seconds,
-        in_this_order(
-            batch_size=size,
-            epochs=epochs,
-            lr=own["log_lr"].exp().item(),
-            momentum=own["momentum_logit"].sigmoid().item(),
-        ),
+    learned = in_this_order(
+        batch_size=teacher.size,
+        epochs=teacher.epochs,
+        lr=teacher.log_lr.exp().item(),
+        momentum=teacher.momentum_logit.sigmoid().item(),
     )
+    return Condensed(teacher.all_made().cpu(), teacher.labels.cpu(), seconds, learned)
+
+
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    number, epochs = curriculum(config, dataset.num_classes)
+    measured = -(-number * epochs // INTERVAL)
+    real = FIRST_ORDER * measured * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * epochs * config.num_seen(dataset.num_classes)
+    return config.outer_steps * (real + synthetic)
+
+
+def _generator_passes(dataset: Dataset, config: CondenseConfig) -> float:
+    """FLOPs of the generator: it makes every image, and again to learn from it, and all of them in the end."""
+    made = (1 + FIRST_ORDER) * config.outer_steps + 1
+    return made * config.num_seen(dataset.num_classes) * generator_flops(dataset.num_classes, dataset.input_shape)
+
+
+def _unrolled(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    number, epochs = curriculum(config, dataset.num_classes)
+    steps, images = number * epochs, config.num_stored(dataset.num_classes) // number
+    build = partial(Generator, dataset.num_classes, dataset.input_shape)
+    weights = sum(parameter.numel() for parameter in seeded(build, 0).parameters())
+    return Unrolled(steps, images, copies=2, others=-(-steps // INTERVAL), learned=weights)
+
+
+METHOD = Condenser(generative_teaching, _passes, other_flops=_generator_passes, unrolled=_unrolled)

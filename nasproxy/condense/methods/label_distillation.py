@@ -1,12 +1,13 @@
-"""Label distillation: a few real images stay as they are, and what is learned is their labels, as probabilities.
+"""Label distillation: a few real images stay as they are, and their labels are learned, as probabilities.
 
-A net learns beside the labels, from them alone. Every outer step asks how its loss on real images would change with
-the labels it is about to learn from, by one of two solvers; moves the labels; and lets the net take its step.
+A net learns beside the labels, from them alone. Every outer step asks how the net's loss on real images would change
+with the labels that the net is about to learn from. One of two solvers answers. Then the labels are moved, and the net
+takes its step.
 
 - ``second_order``: the net takes ``unroll_steps`` steps of SGD on the labelled images, and the gradient of the loss on
-  real images goes back through them ([FDD], algorithm 1).
-- ``ridge``: its last layer is the solution of ridge regression from the labelled images' embeddings to their labels,
-  which is linear in the labels, and a first derivative is enough ([FDD], algorithm 2).
+  real images is propagated back through them ([FDD], algorithm 1).
+- ``ridge``: its last layer is the solution of ridge regression from the labelled images' embeddings to their labels.
+  This is linear in the labels, so a first derivative is enough ([FDD], algorithm 2).
 
 References: [FDD] Bohdal, Yang, Hospedales, "Flexible Dataset Distillation: Learn Labels Instead of Images", 2020, and
 the implementation published with it, from which the constants are.
@@ -15,13 +16,12 @@ the implementation published with it, from which the constants are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, SECOND_ORDER, BuildRun, Condensed, Condenser, Unrolled
 from nasproxy.condense.initial import draw_per_class
 from nasproxy.condense.loop import learn
 from nasproxy.condense.matching_nets import build_net, embed, freeze_on_real, judging_part
@@ -199,100 +199,126 @@ def solve_ahead(
     return loss, errors, by_labels, head.detach(), features @ scaled
 
 
-def label_distillation(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
-    """Keeps random real images and learns their labels, by one look ahead or by ridge regression ([FDD]).
+class _Distillation:
+    """The labels and the net that learns from them; ``step`` and ``after`` are what ``learn`` calls."""
 
-    Labels begin uniform and go by Adam at ``lr_img``; after each step they are made probabilities again. The net learns
-    from batches of ``batch_net`` of the images; look-ahead steps go at ``lr_net``, and its own by Adam, as in [FDD].
-    When its mean error on the real batches no longer falls, the next net takes its place (the same one again with
-    ``net_init="fixed"``). Takes and returns what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    def __init__(self, dataset: Dataset, config: CondenseConfig, device: torch.device) -> None:
+        self._dataset, self._config, self._device = dataset, config, device
+        num_classes = dataset.num_classes
+        drawn = draw_per_class(dataset.train, config.counts(num_classes), config.seed)
+        self.images = dataset.normalize(drawn.images).to(device)
+        n = len(self.images)
+        self.labels = torch.full((n, num_classes), 1 / num_classes, device=device, requires_grad=True)
+        self._real = RealBatches(dataset, device)
+        self._places = self._real.valid(config.batch_real)
+        with torch.no_grad():
+            num_features = embed(self._build(0), self.images[:2]).shape[1]
+        head = torch.zeros(num_features + 1, num_classes, device=device)
+        self.companion = Companion(self._build, patience_of(n, num_classes), head)
+        self._part = judging_part(self.companion.net, dataset.input_shape, device)
+        self._seen: dict[str, Tensor] = {}  # by a step, for what comes after it
 
-    Differs from [FDD]: real batches hold equally many images of each class; the labels of the last step are taken, not
-    those on which a net did best on held-out images; and nets train on them by the set's recipe, not by Adam for a
-    number of steps found on such images. With ``ridge`` that matters: there nets are also tested with a last layer from
-    the ridge, which such labels are made for, and which a recipe cannot say.
+    def _build(self, number: int) -> nn.Module:
+        return build_net(self._config, self._dataset, 0 if self._config.net_init == "fixed" else number, self._device)
 
-    Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or labels that are not finite.
-    """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
-    num_classes = dataset.num_classes
-    drawn = draw_per_class(dataset.train, config.counts(num_classes), config.seed)
-    images = dataset.normalize(drawn.images).to(device)
-    n = len(images)
-    labels = torch.full((n, num_classes), 1 / num_classes, device=device, requires_grad=True)
-    real = RealBatches(dataset, device)
-    places = real.valid(config.batch_real)
-
-    def build(number: int) -> nn.Module:
-        return build_net(config, dataset, 0 if config.net_init == "fixed" else number, device)
-
-    with torch.no_grad():
-        num_features = embed(build(0), images[:2]).shape[1]
-    head = torch.zeros(num_features + 1, num_classes, device=device)
-    companion = Companion(build, patience_of(n, num_classes), head)
-    size = judging_part(companion.net, dataset.input_shape, device)
-
-    def drawn_for(outer: int) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """The batches of labelled images, and the real batch in parts; statistics of batch norm are set meanwhile."""
-        stream = generator(config.seed, "labels", outer, device=device)
-        numbers = real.draw(config.batch_real, stream).flatten()[places]
+    def _drawn(self, outer: int) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """The batches of labelled images, and the real batch in parts; sets the statistics of batch norm, too."""
+        config, real = self._config, self._real
+        stream = generator(config.seed, "labels", outer, device=self._device)
+        numbers = real.draw(config.batch_real, stream).flatten()[self._places]
         num_batches = config.unroll_steps if config.solver == "second_order" else 1
-        batches = [torch.randperm(n, generator=stream, device=device)[: config.batch_net] for _ in range(num_batches)]
-        freeze_on_real(companion.net, real, config, stream)
-        return batches, [(real.take(part), real.labels[part]) for part in numbers.split(size or len(numbers))]
+        n = len(self.images)
+        batches = [
+            torch.randperm(n, generator=stream, device=self._device)[: config.batch_net] for _ in range(num_batches)
+        ]
+        freeze_on_real(self.companion.net, real, config, stream)
+        return batches, [(real.take(part), real.labels[part]) for part in numbers.split(self._part or len(numbers))]
 
-    seen: dict[str, Tensor] = {}  # by a step, for what comes after it
+    def step(self, outer: int) -> Tensor:
+        """Sets the gradient of the labels; returns the loss on the real images."""
+        return self._look_ahead(outer) if self._config.solver == "second_order" else self._solve(outer)
 
-    def second_order_step(outer: int) -> Tensor:
-        batches, parts = drawn_for(outer)
+    def _look_ahead(self, outer: int) -> Tensor:
+        batches, parts = self._drawn(outer)
+        companion, images, labels = self.companion, self.images, self.labels
         model = FunctionalNet(companion.net)
-        start = model.parameters()
-        loss, seen["errors"], labels.grad = look_ahead(model, start, images, labels, batches, config.lr_net, parts)
+        loss, self._seen["errors"], labels.grad = look_ahead(
+            model, model.parameters(), images, labels, batches, self._config.lr_net, parts
+        )
         own = functional.cross_entropy(companion.net(images[batches[0]]), labels[batches[0]].detach())
         companion.step(torch.autograd.grad(own, companion.parameters, materialize_grads=True, allow_unused=True))
         return loss
 
-    def ridge_step(outer: int) -> Tensor:
-        (batch,), parts = drawn_for(outer)
-        loss, seen["errors"], labels.grad, seen["head"], seen["logits"] = solve_ahead(
-            companion, images[batch], labels, batch, parts
+    def _solve(self, outer: int) -> Tensor:
+        (batch,), parts = self._drawn(outer)
+        seen = self._seen
+        loss, seen["errors"], self.labels.grad, seen["head"], seen["logits"] = solve_ahead(
+            self.companion, self.images[batch], self.labels, batch, parts
         )
         seen["batch"] = batch
         return loss
 
-    def after(_: int) -> None:
+    def after(self, _: int) -> None:
+        """Makes the labels probabilities again; with the ridge the net takes its step from the new ones."""
+        seen, companion = self._seen, self.companion
         with torch.no_grad():
-            labels.copy_(onto_probabilities(labels))
-        if config.solver == "ridge":  # the net learns from the new labels, by the last layer found from the old ones
-            own = functional.cross_entropy(seen["logits"], labels[seen["batch"]].detach())
+            self.labels.copy_(onto_probabilities(self.labels))
+        if self._config.solver == "ridge":  # by the last layer that was found from the old labels
+            own = functional.cross_entropy(seen["logits"], self.labels[seen["batch"]].detach())
             inputs = [*companion.parameters, companion.scale]
             companion.step(torch.autograd.grad(own, inputs, materialize_grads=True, allow_unused=True))
             companion.head.copy_(seen["head"])
         companion.saw(seen["errors"].item())
         seen.clear()
 
+
+def label_distillation(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
+    """Keeps random real images and learns their labels, by one look ahead or by ridge regression ([FDD]).
+
+    Labels begin uniform and are learned by Adam at ``lr_img``; after each step they are made probabilities again. The
+    net learns from batches of ``batch_net`` of the images. Look-ahead steps use ``lr_net``, and the net's own steps
+    Adam, as in [FDD]. When its mean error on the real batches no longer falls, the next net takes its place (the same
+    one again with ``net_init="fixed"``).
+
+    Differs from [FDD]: real batches hold equally many images of each class; the labels of the last step are taken, not
+    those on which a net did best on held-out images; and nets train on them by the set's recipe, not by Adam for a
+    number of steps that was found on such images. With ``ridge`` that matters: there nets are also tested with a last
+    layer from the ridge, which such labels are made for, and which a recipe cannot express.
+
+    Raises:
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or labels that are not
+            finite.
+    """
+    parts = _Distillation(dataset, config, run.device)
     seconds = learn(
         dataset,
         config,
-        leaves={"labels": labels},
-        optimizer=torch.optim.Adam([labels], lr=config.image_lr),
-        step=second_order_step if config.solver == "second_order" else ridge_step,
-        shown=lambda: images,
+        run,
+        leaves={"labels": parts.labels},
+        optimizer=torch.optim.Adam([parts.labels], lr=config.image_lr),
+        step=parts.step,
+        shown=lambda: parts.images,
         note="loss",
-        device=device,
-        carried=companion.tensors,
-        after=after,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
+        carried=parts.companion.tensors,
+        after=parts.after,
     )
-    return Condensed(images.cpu(), labels.detach().cpu(), seconds)
+    return Condensed(parts.images.cpu(), parts.labels.detach().cpu(), seconds)
+
+
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    """Labelled images are looked ahead on, there and back, and learned from; with the ridge only the latter."""
+    real = dataset.num_classes * config.batch_real
+    batch = min(config.batch_net, config.num_seen(dataset.num_classes))
+    if config.solver == "ridge":
+        return config.outer_steps * (real + FIRST_ORDER * batch)
+    ahead = (FIRST_ORDER + SECOND_ORDER) * config.unroll_steps
+    return config.outer_steps * (FIRST_ORDER * real + (ahead + FIRST_ORDER) * batch)
+
+
+def _unrolled(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    steps = config.unroll_steps if config.solver == "second_order" else 0
+    images = min(config.batch_net, config.num_stored(dataset.num_classes))
+    return Unrolled(steps, images, others=6, strided=False)  # Adam, gradients
+
+
+METHOD = Condenser(label_distillation, _passes, unrolled=_unrolled)

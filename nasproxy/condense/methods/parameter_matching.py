@@ -1,8 +1,8 @@
 """Parameter matching: a net trained on the synthetic set for ς steps should end where one trained on real data does.
 
-The step between dataset distillation and gradient matching: [DC] states it for one net and in expectation over initial
-nets, with an optimiser that is stopped after ς steps, and goes on to match gradients because it is dear. The step of
-the images goes through all ς steps of training (unroll.py).
+It lies between dataset distillation and gradient matching. [DC] states it for one net and in expectation over initial
+nets, with an optimiser that is stopped after ς steps, and then turns to matching gradients, because this is expensive.
+The gradient of the images is propagated back through all ς steps of training (unroll.py).
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, eq. 3 to 7.
 """
@@ -10,14 +10,13 @@ References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matchi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, SECOND_ORDER, BuildRun, Condensed, Condenser, Unrolled
 from nasproxy.condense.initial import initial_images, initial_labels
-from nasproxy.condense.loop import learn
+from nasproxy.condense.loop import learn_images
 from nasproxy.condense.matching import class_sizes, weighted_cross_entropy
 from nasproxy.condense.matching_nets import build_net, freeze_on_real
 from nasproxy.condense.real_batches import RealBatches
@@ -73,26 +72,19 @@ class _Stretch:
         return distance.detach(), gradient
 
 
-def parameter_matching(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+def parameter_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns images on which a net trains to the weights that it trains to on real ones ([DC], eq. 4 and 7).
 
     Every outer step takes a net (a fresh one, or always the same with ``net_init="fixed"``), trains it from θ_0 on real
     batches of ``batch_real`` images per class for ``unroll_steps`` steps to θ_T, and from the same θ_0 on the
     synthetic set to θ_S, whose distance to θ_T is lowered. ``inner_steps`` such stretches follow each other, each from
-    the θ_T before. Takes and returns what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    the θ_T before.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a distance that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance
+            that is not finite.
     """
-    config = config.for_data(dataset.input_shape, flip=dataset.flip)
+    device = run.device
     real = RealBatches(dataset, device)
     num_classes = dataset.num_classes
     images = initial_images(dataset, config).to(device).requires_grad_()
@@ -126,17 +118,19 @@ def parameter_matching(
         images.grad = gradient
         return total
 
-    seconds = learn(
-        dataset,
-        config,
-        leaves={"images": images},
-        optimizer=torch.optim.SGD([images], lr=config.image_lr, momentum=config.momentum_img),
-        step=step,
-        shown=lambda: images,
-        note="distance",
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
-    )
+    seconds = learn_images(dataset, config, run, images, step)
     return Condensed(images.detach().cpu(), labels.cpu(), seconds)
+
+
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    """Each step on the synthetic set is run forwards once, and once more, differentiated twice, for the gradient."""
+    real = FIRST_ORDER * dataset.num_classes * config.batch_real
+    synthetic = (FIRST_ORDER + SECOND_ORDER) * config.num_seen(dataset.num_classes)
+    return config.outer_steps * config.loops[0] * config.unroll_steps * (real + synthetic)
+
+
+def _unrolled(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    return Unrolled(config.unroll_steps, config.num_seen(dataset.num_classes), others=2, strided=False, split=False)
+
+
+METHOD = Condenser(parameter_matching, _passes, unrolled=_unrolled)

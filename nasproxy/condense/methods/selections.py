@@ -15,8 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -24,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasproxy.condense.accelerations import early_recipe, embeddings, near_centres
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
+from nasproxy.condense.contract import FIRST_ORDER, BuildRun, Condensed, Condenser, Progress
 from nasproxy.condense.initial import enough_images
 from nasproxy.condense.matching_nets import build_net
 from nasproxy.condense.real_batches import RealBatches
-from nasproxy.config import CondenseConfig, config_hash
+from nasproxy.config import METHODS, CondenseConfig, config_hash
 from nasproxy.core.devices import float32_as
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset
@@ -42,6 +40,11 @@ T = TypeVar("T")
 # What nets that choose were trained for, newest last, each with the seconds that it took: k-means, herding, k-centre
 # and entropy of all sizes ask the same net, forgetting of all sizes the same counts. Another process trains its own.
 _kept: dict[str, tuple[Any, float]] = {}
+
+
+def _trains_net(config: CondenseConfig) -> bool:
+    """Whether a net is trained first: always, but where images may be chosen by their pixels."""
+    return config.features == "embedding" or "features" not in METHODS[config.method].reads
 
 
 @dataclass
@@ -60,8 +63,8 @@ class _Choosing:
     @property
     def _steps(self) -> tuple[int, int]:
         """Of training the net, and after it."""
-        trained = self.config.features == "embedding" or self.config.method in ("forgetting", "entropy")
-        updates = num_updates(early_recipe(self.config.pool_epochs), len(self.dataset.train)) if trained else 0
+        recipe = early_recipe(self.config.pool_epochs)
+        updates = num_updates(recipe, len(self.dataset.train)) if _trains_net(self.config) else 0
         return updates, self.dataset.num_classes
 
     def tell(self, done: int, note: str) -> None:
@@ -90,7 +93,6 @@ class _Choosing:
     def brief_net(self, curve: Curve | None = None) -> nn.Module:
         """The net of the settings after ``pool_epochs`` epochs on the training images, in evaluation mode."""
         config = replace(self.config, match_space=None)
-        config = config.for_data(self.dataset.input_shape, flip=self.dataset.flip)
         net = build_net(config, self.dataset, 0, self.real.device)
         fit(
             net,
@@ -270,21 +272,27 @@ def selected(
     return index, time.perf_counter() - start + choosing.saved
 
 
-def selection(choose: Callable[[_Choosing], Tensor]) -> Callable[..., Condensed]:
-    """The condenser that takes the images which ``choose`` numbers."""
+def _passes(dataset: Dataset, config: CondenseConfig) -> float:
+    """Of training the net that chooses real images, and of measuring all of them with it: once, or once an epoch."""
+    if not _trains_net(config):
+        return 0.0
+    measured = config.pool_epochs if config.method == "forgetting" else 1
+    return (FIRST_ORDER * config.pool_epochs + measured) * len(dataset.train)
 
-    @wraps(choose)
-    def condense(
-        dataset: Dataset,
-        config: CondenseConfig,
-        *,
-        device: torch.device,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-        on_snapshot: Snapshot | None = None,
-    ) -> Condensed:
-        index, seconds = selected(choose, dataset, config, device=device, progress=progress)
+
+def _method(choose: Callable[[_Choosing], Tensor]) -> Condenser:
+    """The method that takes the images which ``choose`` numbers."""
+
+    def condense(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
+        index, seconds = selected(choose, dataset, config, device=run.device, progress=run.progress)
         images = dataset.normalize(dataset.train.images[index])
         return Condensed(images, dataset.train.labels[index], seconds)
 
-    return condense
+    return Condenser(condense, _passes)
+
+
+KMEANS = _method(kmeans_indices)
+HERDING = _method(herding_indices)
+K_CENTER = _method(k_center_indices)
+FORGETTING = _method(forgetting_indices)
+ENTROPY = _method(entropy_indices)

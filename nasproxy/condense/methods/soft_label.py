@@ -5,13 +5,11 @@ References: [SLDD] Sucholutsky, Schonlau, "Soft-Label Dataset Distillation and T
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from nasproxy.condense.contract import Condensed, Progress, Snapshot
-from nasproxy.condense.methods.dataset_distillation import distill
+from nasproxy.condense.contract import BuildRun, Condensed, Condenser, Unrolled
+from nasproxy.condense.methods.dataset_distillation import distill, passes
 from nasproxy.condense.ordered_batches import batch_order, num_batches
 from nasproxy.config import CondenseConfig
 from nasproxy.core.errors import NasproxyError
@@ -60,25 +58,17 @@ def initial_probabilities(counts: tuple[int, ...]) -> Tensor:
     return shared / shared.sum(1, keepdim=True)
 
 
-def soft_label(
-    dataset: Dataset,
-    config: CondenseConfig,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-    on_snapshot: Snapshot | None = None,
-) -> Condensed:
+def soft_label(dataset: Dataset, config: CondenseConfig, run: BuildRun) -> Condensed:
     """Learns images, step sizes and soft labels, also ``num_images`` in all, fewer than classes ([SLDD]).
 
-    All else is as in :func:`~nasproxy.condense.methods.dataset_distillation.dataset_distillation`. Takes and returns
-    what every condenser does, see :func:`nasproxy.condense.build.build_proxy`.
+    All else is as in :func:`~nasproxy.condense.methods.dataset_distillation.dataset_distillation`.
 
     Differs from [SLDD], whose labels are any real numbers, one-hot at first: here they are the softmax of what is
     learned, as a set stores probabilities, and softened at first, as the logits of one-hot labels are infinite.
 
     Raises:
-        NasproxyError: for settings that do not fit the data, a foreign checkpoint, or a loss that is not finite.
+        NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
+            that is not finite.
     """
     counts = config.counts(dataset.num_classes)
     number = num_soft_batches(config, dataset.num_classes)
@@ -86,11 +76,16 @@ def soft_label(
     return distill(
         dataset,
         config,
+        run,
         order=order,
         number=number,
         soft=initial_probabilities(counts)[order],
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        on_snapshot=on_snapshot,
     )
+
+
+def _unrolled(dataset: Dataset, config: CondenseConfig) -> Unrolled:
+    number = num_soft_batches(config, dataset.num_classes)
+    return Unrolled(number * config.unroll_epochs, config.num_stored(dataset.num_classes) // number)
+
+
+METHOD = Condenser(soft_label, passes, unrolled=_unrolled)

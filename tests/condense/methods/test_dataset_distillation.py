@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from distilling import CPU, accuracy_after, tiny_problem
 from torch.nn import functional
 from toy import toy_dataset
 
 from nasproxy.condense.build import build_proxy
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.matching_nets import build_net
 from nasproxy.condense.methods.dataset_distillation import dataset_distillation, inverse_softplus, training_on
 from nasproxy.condense.ordered_batches import batch_order, num_batches
@@ -17,31 +18,14 @@ from nasproxy.condense.unroll import FunctionalNet, loss_gradient, pull_back, ru
 from nasproxy.config import CondenseConfig, Recipe, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import load_proxy, save_proxy
-from nasproxy.training.fit import TrainingImages, evaluate, fit, learning_rate
+from nasproxy.training.fit import TrainingImages, fit, learning_rate
 
-CPU = torch.device("cpu")
 METHODS = ["dataset_distillation", "soft_label"]
 SMALL = {"outer_steps": 3, "width": 4, "depth": 1, "batch_real": 8, "unroll_steps": 2, "unroll_epochs": 2}
 
 
 def config_of(method="dataset_distillation", **settings):
     return condense_config(**({"method": method, "ipc": 2} | SMALL | settings))
-
-
-def tiny_problem(*, soft=False):
-    """An MLP of one hidden layer, a set of two batches of three images, and eight real ones, in float64."""
-    stream = torch.Generator().manual_seed(1)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=stream, dtype=torch.float64)
-
-    with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(draw(*parameter.shape))
-    labels = draw(6, 3).requires_grad_() if soft else torch.tensor([0, 1, 2, 0, 1, 2])
-    return net, draw(6, 5).requires_grad_(), labels, draw(4).requires_grad_(), draw(8, 5), torch.arange(8) % 3
 
 
 def written_out(net, images, labels, raw, real, real_labels):
@@ -156,9 +140,9 @@ def test_snapshots_are_sorted_by_class(method, cpu):
 @pytest.mark.parametrize("method", METHODS)
 def test_training_on_the_set_repeats_what_was_learned(method, cpu, tmp_path):
     """A round trip through the file included: ``fit`` ends at the weights of the unrolled training."""
-    config = config_of(method, ipc=4, recipe="one_cycle").for_data((1, 8, 8), flip=False)
+    config = config_of(method, ipc=4, recipe="one_cycle").resolved((1, 8, 8), flip=False)
     dataset = toy_dataset()
-    made = dataset_distillation(dataset, config, device=CPU) if method == METHODS[0] else None
+    made = dataset_distillation(dataset, config, BuildRun(CPU)) if method == METHODS[0] else None
     proxy = load_proxy(save_proxy(build_proxy(dataset, config, choice=cpu), tmp_path / "set.safetensors"))
     recipe = proxy.recipe
     assert (recipe.schedule, recipe.shuffle, recipe.augmentation, recipe.momentum) == ("learned", False, "none", 0.0)
@@ -197,23 +181,10 @@ def test_recipes_without_learned_rates_keep_their_digests():
         assert Recipe.from_json(recipe.as_json() | {"of tomorrow": 1}) == recipe
 
 
-# ----------------------------------------------------------------------------------------------------------- learning
-
-
-def accuracy_after(proxy, dataset, config, number=3):
-    values = []
-    for outer in range(1000, 1000 + number):
-        net = build_net(config, dataset, outer, CPU)
-        fit(net, TrainingImages(*proxy.training_images(0)), proxy.recipe, seed=0, device=CPU)
-        held_out = TrainingImages(dataset.test.images, dataset.test.labels, dataset.normalize)
-        values.append(evaluate(net, held_out, CPU)[0])
-    return sum(values) / len(values)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_what_was_learned_trains_better_than_what_it_started_from(method, cpu):
     dataset = toy_dataset()
-    config = config_of(method, lr_net=0.2, lr_img=0.1, outer_steps=30, width=8).for_data((1, 8, 8), flip=False)
+    config = config_of(method, lr_net=0.2, lr_img=0.1, outer_steps=30, width=8).resolved((1, 8, 8), flip=False)
     before, after = (
         accuracy_after(build_proxy(dataset, own, choice=cpu), dataset, config)
         for own in (replace(config, outer_steps=1, lr_img=1e-30), config)

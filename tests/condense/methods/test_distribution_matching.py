@@ -1,13 +1,13 @@
 """Distribution matching against slow float64 loops from the formula."""
 
-from importlib import import_module
-
 import pytest
 import torch
 from toy import toy_dataset
 
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching_nets import build_net, embed
+from nasproxy.condense.methods import distribution_matching as module
 from nasproxy.condense.methods.distribution_matching import class_means, distribution_distance, distribution_matching
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, Recipe, condense_config
@@ -36,7 +36,7 @@ def test_three_steps_equal_the_formula_in_float64(counts):
     dataset = toy_dataset()
     config = condense_config(**SMALL, ipc_per_class=counts, init="noise", outer_steps=3, momentum_img=0.5)
     seen = []
-    made = distribution_matching(dataset, config, device=CPU, progress=lambda *args: seen.append(args))
+    made = distribution_matching(dataset, config, BuildRun(CPU, progress=lambda *args: seen.append(args)))
     images = initial_images(dataset, config).double()
     labels = torch.arange(3).repeat_interleave(torch.tensor(counts))
     velocity = torch.zeros_like(images)
@@ -65,7 +65,9 @@ def test_means_and_distance_of_equal_sets_are_equal():
 @pytest.mark.parametrize("option", [{"norm": "batch"}, {"augmentation": "dsa"}, {"formation": 2}, {"network": "mlp"}])
 def test_options_change_the_images(option):
     plain, other = (
-        distribution_matching(toy_dataset(), CondenseConfig(**(SMALL | {"outer_steps": 2, "ipc": 1} | own)), device=CPU)
+        distribution_matching(
+            toy_dataset(), CondenseConfig(**(SMALL | {"outer_steps": 2, "ipc": 1} | own)), BuildRun(CPU)
+        )
         for own in ({}, option)
     )
     assert torch.isfinite(other.images).all()
@@ -74,19 +76,16 @@ def test_options_change_the_images(option):
 
 def test_a_batch_that_goes_through_in_parts_is_the_same(monkeypatch):
     config = CondenseConfig(**SMALL, outer_steps=2, ipc=1)
-    whole = distribution_matching(toy_dataset(), config, device=CPU)
-    module = import_module(
-        "nasproxy.condense.methods.distribution_matching"
-    )  # the package exports the function by this name
+    whole = distribution_matching(toy_dataset(), config, BuildRun(CPU))
     monkeypatch.setattr(module, "images_per_pass", lambda *args: 7)
-    parts = distribution_matching(toy_dataset(), config, device=CPU)
+    parts = distribution_matching(toy_dataset(), config, BuildRun(CPU))
     torch.testing.assert_close(parts.images, whole.images, rtol=1e-4, atol=1e-5)
 
 
 def test_learned_images_train_better_than_noise():
     dataset = toy_dataset()
     config = condense_config(**(SMALL | {"width": 8}), ipc=1, init="noise", outer_steps=100)
-    made = distribution_matching(dataset, config, device=CPU)
+    made = distribution_matching(dataset, config, BuildRun(CPU))
     val = TrainingImages(dataset.val.images, dataset.val.labels, dataset.normalize)
 
     def accuracy(images):

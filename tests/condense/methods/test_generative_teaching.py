@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_dataset_distillation import accuracy_after, tiny_problem
+from distilling import accuracy_after, tiny_problem
 from toy import toy_dataset
 
 from nasproxy.condense.build import build_proxy
@@ -28,7 +28,7 @@ SMALL = {"outer_steps": 2, "width": 4, "depth": 1, "batch_real": 8, "unroll_step
 
 def config_of(**settings):
     values = {"method": "generative_teaching", "ipc": 2} | SMALL | settings
-    return condense_config(**values).for_data((1, 8, 8), flip=False)
+    return condense_config(**values).resolved((1, 8, 8), flip=False)
 
 
 @pytest.mark.parametrize("num_steps", [3, INTERVAL, 2 * INTERVAL + 3])

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from importlib import import_module
 
 import pytest
 import torch
@@ -7,11 +6,13 @@ from reference import gradient_matching as reference
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import made_by, toy_dataset
 
-from nasproxy.condense import class_matching
+from nasproxy.condense import class_matching, loop
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.class_matching import match, plan_groups
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching_nets import build_net, train_net
+from nasproxy.condense.methods import gradient_matching as module
 from nasproxy.condense.methods.gradient_matching import gradient_matching, matching_stream
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
@@ -21,7 +22,6 @@ from nasproxy.networks import convnet, mlp, seeded
 from nasproxy.training.fit import TrainingImages, train_candidate
 
 CPU = torch.device("cpu")
-module = import_module("nasproxy.condense.methods.gradient_matching")  # the package exports the function by this name
 
 
 def small(**settings):
@@ -37,7 +37,7 @@ def test_trajectory_equals_algorithm_1_in_float64(counts, network):
     config = small(ipc=counts[0], network=network, ipc_per_class=None if len(set(counts)) == 1 else counts)
     seen = []
     images, labels = made_by(
-        dataset, config, device=CPU, progress=lambda done, total, note: seen.append((done, total, note))
+        dataset, config, BuildRun(CPU, progress=lambda done, total, note: seen.append((done, total, note)))
     )
 
     options = {"width": 4, "depth": 2} | ({"norm": "instance"} if network == "convnet" else {})
@@ -71,7 +71,7 @@ def test_trajectory_equals_algorithm_1_in_float64(counts, network):
 def test_learned_images_train_better_than_noise():
     dataset = toy_dataset()
     config = small(ipc=1, outer_steps=30, inner_steps=1, width=8, batch_real=40)
-    images, labels = made_by(dataset, config, device=CPU)
+    images, labels = made_by(dataset, config, BuildRun(CPU))
     noise = initial_images(dataset, config)
     val = TrainingImages(dataset.val.images, dataset.val.labels, dataset.normalize)
 
@@ -109,9 +109,9 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 8])
 def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options, stop_after):
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     dataset, config, path = toy_dataset(), small(**options), tmp_path / "c.checkpoint"
-    whole, _ = made_by(dataset, config, device=CPU)
+    whole, _ = made_by(dataset, config, BuildRun(CPU))
 
     class Killed(BaseException):
         pass
@@ -121,10 +121,10 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options
             raise Killed
 
     with pytest.raises(Killed):
-        gradient_matching(dataset, config, device=CPU, checkpoint=path, progress=kill)
+        gradient_matching(dataset, config, BuildRun(CPU, checkpoint=path, progress=kill))
     first = []
     resumed = gradient_matching(
-        dataset, config, device=CPU, checkpoint=path, progress=lambda done, total, note: first.append(done)
+        dataset, config, BuildRun(CPU, checkpoint=path, progress=lambda done, total, note: first.append(done))
     )
     assert first[0] == stop_after + 1
     assert torch.equal(resumed.images, whole)
@@ -132,17 +132,17 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options
 
 
 def test_checkpoints_of_other_settings_or_damaged_ones_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     dataset, config, path = toy_dataset(), small(layer_weights=(1.0, 1.0, 0.5)), tmp_path / "c.checkpoint"
-    gradient_matching(dataset, config, device=CPU, checkpoint=path)
+    gradient_matching(dataset, config, BuildRun(CPU, checkpoint=path))
     assert checkpoint_config(path).as_json() == config.as_json()
     with pytest.raises(NasproxyError, match="belongs to other settings"):
-        gradient_matching(dataset, replace(config, seed=1), device=CPU, checkpoint=path)
+        gradient_matching(dataset, replace(config, seed=1), BuildRun(CPU, checkpoint=path))
     with pytest.raises(NasproxyError, match="belongs to other settings"):
-        gradient_matching(replace(dataset, fingerprint="0" * 64), config, device=CPU, checkpoint=path)
+        gradient_matching(replace(dataset, fingerprint="0" * 64), config, BuildRun(CPU, checkpoint=path))
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(NasproxyError, match="cannot be read"):
-        gradient_matching(dataset, config, device=CPU, checkpoint=path)
+        gradient_matching(dataset, config, BuildRun(CPU, checkpoint=path))
 
 
 def test_initial_images():
@@ -159,21 +159,21 @@ def test_initial_images():
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, -1.0), (1.0,) * 4])
 def test_layer_weights_must_fit_the_net(weights):
     with pytest.raises(NasproxyError, match="3 numbers"):
-        gradient_matching(toy_dataset(), small(layer_weights=weights), device=CPU)
+        gradient_matching(toy_dataset(), small(layer_weights=weights), BuildRun(CPU))
 
 
 def test_layer_weights_are_used():
     dataset = toy_dataset()
-    even, _ = made_by(dataset, small(), device=CPU)
-    ones, _ = made_by(dataset, small(layer_weights=(1.0, 1.0, 1.0)), device=CPU)
-    other, _ = made_by(dataset, small(layer_weights=(1.0, 0.0, 3.0)), device=CPU)
+    even, _ = made_by(dataset, small(), BuildRun(CPU))
+    ones, _ = made_by(dataset, small(layer_weights=(1.0, 1.0, 1.0)), BuildRun(CPU))
+    other, _ = made_by(dataset, small(layer_weights=(1.0, 0.0, 3.0)), BuildRun(CPU))
     assert torch.equal(even, ones)
     assert not torch.equal(even, other)
 
 
 def test_divergence_names_the_step_and_the_way_out():
-    with pytest.raises(NasproxyError, match=r"became (nan|inf) at outer step \d, matching .*--lr-img \(now 1e\+30\)"):
-        gradient_matching(toy_dataset(), small(lr_img=1e30, distance="mse"), device=CPU)
+    with pytest.raises(NasproxyError, match=r"became (nan|inf) at step \d+ of \d+, .*--lr-img \(now 1e\+30\)"):
+        gradient_matching(toy_dataset(), small(lr_img=1e30, distance="mse"), BuildRun(CPU))
 
 
 def test_snapshots_come_ten_times_and_at_the_end():
@@ -181,8 +181,7 @@ def test_snapshots_come_ten_times_and_at_the_end():
     gradient_matching(
         toy_dataset(),
         small(outer_steps=25, inner_steps=1, width=4, depth=1, batch_real=4),
-        device=CPU,
-        on_snapshot=lambda outer, images: seen.append((outer, images.shape)),
+        BuildRun(CPU, on_snapshot=lambda outer, images: seen.append((outer, images.shape))),
     )
     assert [outer for outer, _ in seen] == [*range(2, 25, 2), 25]
     assert {shape for _, shape in seen} == {(6, 1, 8, 8)}
@@ -190,7 +189,7 @@ def test_snapshots_come_ten_times_and_at_the_end():
 
 def test_threads_are_put_back():
     before = torch.get_num_threads()
-    gradient_matching(toy_dataset(), small(threads=before + 1), device=CPU)
+    gradient_matching(toy_dataset(), small(threads=before + 1), BuildRun(CPU))
     assert torch.get_num_threads() == before
 
 
@@ -218,20 +217,20 @@ def test_twenty_outer_steps_stay_on_the_published_trajectory(ipc):
         momentum=0.5,
         lr_net=0.01,
     )
-    images, _ = made_by(dataset, config, device=CPU)
+    images, _ = made_by(dataset, config, BuildRun(CPU))
     torch.testing.assert_close(images.double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("limit", [1, 150_000])
 def test_chunks_change_the_rounding_and_nothing_else(monkeypatch, limit):
     dataset, config = toy_dataset(), small(ipc=3)
-    whole, _ = made_by(dataset, config, device=CPU)
+    whole, _ = made_by(dataset, config, BuildRun(CPU))
     for own in (module, class_matching):
         monkeypatch.setattr(own, "room", lambda device: limit)
     net = build_net(config, dataset, 0, CPU)
     groups = plan_groups(net, RealBatches(dataset, CPU), config, CPU)
     assert (len(groups), len(groups[0].chunks)) == ((3, 16) if limit == 1 else (1, 2))
-    chunked, _ = made_by(dataset, config, device=CPU)
+    chunked, _ = made_by(dataset, config, BuildRun(CPU))
     torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-4)
 
 
@@ -292,7 +291,7 @@ def test_formation_matches_the_enlarged_tiles():
     assert start.shape == (3, 1, 8, 8)
     seen = []
     images, labels = made_by(
-        dataset, config, device=CPU, progress=lambda done, total, note: seen.append(float(note.split()[-1]))
+        dataset, config, BuildRun(CPU, progress=lambda done, total, note: seen.append(float(note.split()[-1])))
     )
     assert (images.shape, labels.tolist()) == ((3, 1, 8, 8), [0, 1, 2])
     assert sum(seen[-5:]) < sum(seen[:5])
@@ -308,6 +307,6 @@ def test_representatives_change_every_interval(monkeypatch):
     chosen = torch.arange(48).reshape(3, 16)
     monkeypatch.setattr(module, "representative_images", lambda *args: calls.append(args) or chosen)
     gradient_matching(
-        toy_dataset(), small(inner_steps=5, outer_steps=2, real_choice="kmeans", choice_interval=2), device=CPU
+        toy_dataset(), small(inner_steps=5, outer_steps=2, real_choice="kmeans", choice_interval=2), BuildRun(CPU)
     )
     assert len(calls) == 6  # before matchings 0, 2 and 4 of each net

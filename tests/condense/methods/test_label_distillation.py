@@ -1,20 +1,20 @@
 """Labels of real images: both solvers against their formulas, and what comes out."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
+from counting import Counter
 from sklearn.linear_model import Ridge
-from test_cost import Counter
 from torch import nn
 from torch.nn import functional
 from toy import toy_dataset
 
 from nasproxy.condense import loop
 from nasproxy.condense.build import build_proxy
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.cost import condensing_flops
 from nasproxy.condense.initial import draw_per_class
+from nasproxy.condense.methods import label_distillation as module
 from nasproxy.condense.methods.label_distillation import (
     Companion,
     label_distillation,
@@ -30,9 +30,6 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import NETWORKS, seeded
 from nasproxy.training.fit import TrainingImages, evaluate, fit
 
-module = importlib.import_module(
-    "nasproxy.condense.methods.label_distillation"
-)  # the package has a function of this name
 CPU = torch.device("cpu")
 FAST = {"method": "label_distillation", "ipc": 2, "outer_steps": 6, "width": 4, "depth": 1, "batch_real": 8}
 
@@ -244,7 +241,7 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options
     monkeypatch.setattr(
         module, "build_net", lambda c, d, number, device: numbers.append(number) or build(c, d, number, device)
     )
-    whole = label_distillation(toy_dataset(), config, device=CPU)
+    whole = label_distillation(toy_dataset(), config, BuildRun(CPU))
     assert max(numbers) >= 1  # nets were taken anew
 
     def stop(done, total, note):
@@ -253,10 +250,10 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, options
 
     path = tmp_path / "c.checkpoint"
     with pytest.raises(Killed):
-        label_distillation(toy_dataset(), config, device=CPU, checkpoint=path, progress=stop)
+        label_distillation(toy_dataset(), config, BuildRun(CPU, checkpoint=path, progress=stop))
     seen = []
     resumed = label_distillation(
-        toy_dataset(), config, device=CPU, checkpoint=path, progress=lambda done, total, note: seen.append(done)
+        toy_dataset(), config, BuildRun(CPU, checkpoint=path, progress=lambda done, total, note: seen.append(done))
     )
     assert seen[0] == stop_after + 1
     assert torch.equal(resumed.labels, whole.labels)
@@ -269,7 +266,7 @@ def test_a_fixed_net_is_always_the_same(monkeypatch):
     monkeypatch.setattr(
         module, "build_net", lambda c, d, number, device: numbers.append(number) or build(c, d, number, device)
     )
-    label_distillation(toy_dataset(), condense_config(**(FAST | {"outer_steps": 12}), net_init="fixed"), device=CPU)
+    label_distillation(toy_dataset(), condense_config(**(FAST | {"outer_steps": 12}), net_init="fixed"), BuildRun(CPU))
     assert len(numbers) > 3
     assert set(numbers) == {0}
 
@@ -279,7 +276,7 @@ def test_impossible_settings_are_named(cpu):
         build_proxy(toy_dataset(), condense_config(**(FAST | {"ipc": 41})), choice=cpu)
     with pytest.raises(NasproxyError, match=r"solver.*'ridg'.*Did you mean 'ridge'"):
         condense_config(**FAST, solver="ridg")
-    with pytest.raises(NasproxyError, match="The loss became nan at step 1"):
+    with pytest.raises(NasproxyError, match="The loss must stay finite, but it became nan at step 1"):
         build_proxy(toy_dataset(), condense_config(**FAST, lr_net=1e38), choice=cpu)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from toy import toy_dataset
 
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching_nets import build_net
 from nasproxy.condense.methods.parameter_matching import balanced, parameter_matching
@@ -32,7 +33,7 @@ def trained(net, start, batches, lr):
 def test_two_nets_equal_the_formula_in_float64(counts, inner):
     dataset = toy_dataset()
     config = condense_config(**SMALL, ipc_per_class=counts, init="noise", outer_steps=2, inner_steps=inner, lr_img=10.0)
-    made = parameter_matching(dataset, config, device=CPU)
+    made = parameter_matching(dataset, config, BuildRun(CPU))
     images = initial_images(dataset, config).double()
     labels = torch.arange(3).repeat_interleave(torch.tensor(counts))
     mine = torch.tensor([1 / (3 * counts[label]) for label in labels.tolist()]).double()
@@ -75,7 +76,9 @@ def test_every_class_counts_alike():
 def test_the_distance_falls_for_one_net():
     seen = []
     config = condense_config(**(SMALL | {"lr_img": 5.0}), ipc=2, init="real", outer_steps=20, net_init="fixed")
-    parameter_matching(toy_dataset(), config, device=CPU, progress=lambda *args: seen.append(float(args[2].split()[1])))
+    parameter_matching(
+        toy_dataset(), config, BuildRun(CPU, progress=lambda *args: seen.append(float(args[2].split()[1])))
+    )
     assert sum(seen[-5:]) < 0.7 * sum(seen[:5])
 
 
@@ -84,7 +87,9 @@ def test_the_distance_falls_for_one_net():
 )
 def test_options_change_the_images(option):
     plain, other = (
-        parameter_matching(toy_dataset(), condense_config(**(SMALL | {"outer_steps": 2, "ipc": 1} | own)), device=CPU)
+        parameter_matching(
+            toy_dataset(), condense_config(**(SMALL | {"outer_steps": 2, "ipc": 1} | own)), BuildRun(CPU)
+        )
         for own in ({}, option)
     )
     assert torch.isfinite(other.images).all()

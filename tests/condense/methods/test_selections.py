@@ -12,12 +12,12 @@ from toy import toy_dataset
 from nasproxy.condense.build import build_proxy
 from nasproxy.condense.methods import selections as module
 from nasproxy.condense.methods.selections import forgetting_indices, herd, selected, spread_out
-from nasproxy.config import SELECTIONS, condense_config
+from nasproxy.config import METHODS, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.training.fit import fit
 
 CPU = torch.device("cpu")
-CHOOSING = tuple(name for name in SELECTIONS if name != "random")
+CHOOSING = tuple(name for name, spec in METHODS.items() if not spec.learns and name != "random")
 BRIEF = {"width": 4, "depth": 1, "pool_epochs": 2}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_dataset_distillation import accuracy_after
+from distilling import accuracy_after
 from toy import toy_dataset
 
 from nasproxy.condense.build import build_proxy
@@ -16,7 +16,7 @@ SMALL = {"outer_steps": 3, "width": 8, "depth": 1, "batch_real": 8, "unroll_step
 
 
 def config_of(**settings):
-    return condense_config(**({"method": "soft_label"} | SMALL | settings)).for_data((1, 8, 8), flip=False)
+    return condense_config(**({"method": "soft_label"} | SMALL | settings)).resolved((1, 8, 8), flip=False)
 
 
 def test_labels_start_almost_certain():

@@ -1,28 +1,25 @@
 """Following experts: the gradient against its formula, the experts' files, and what is learned."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
-from test_cost import Counter
+from counting import Counter
 from torch import nn
 from torch.nn import functional
 from toy import toy_dataset
 
-from nasproxy.condense import loop
+from nasproxy.condense import experts, loop
 from nasproxy.condense.build import build_proxy
 from nasproxy.condense.build_plan import budget_config, omissions
+from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.cost import condensing_flops
+from nasproxy.condense.experts import expert_file, expert_files, flattened, train_expert
 from nasproxy.condense.matching_nets import build_net
+from nasproxy.condense.methods import trajectory_matching as module
 from nasproxy.condense.methods.trajectory_matching import (
     LEAST_STEP_SIZE,
     Way,
-    expert_file,
-    expert_files,
-    flattened,
     follow,
-    train_expert,
     trajectory_matching,
 )
 from nasproxy.condense.real_batches import RealBatches
@@ -34,9 +31,6 @@ from nasproxy.data.multi_formation import decode
 from nasproxy.networks import NETWORKS, seeded
 from nasproxy.training.fit import TrainingImages, evaluate, fit
 
-module = importlib.import_module(
-    "nasproxy.condense.methods.trajectory_matching"
-)  # the package has a function of this name
 CPU = torch.device("cpu")
 FAST = {
     "method": "trajectory_matching",
@@ -56,7 +50,9 @@ def config_of(**settings):
 
 
 def matched(config, **options):
-    return trajectory_matching(toy_dataset(), config, device=CPU, **options)
+    dataset = toy_dataset()
+    config = config.resolved(dataset.input_shape, flip=dataset.flip)
+    return trajectory_matching(dataset, config, BuildRun(CPU, **options))
 
 
 class Killed(BaseException):
@@ -132,7 +128,7 @@ def test_an_expert_goes_by_plain_gradient_descent():
     """The toy set is one batch, so that an epoch is one step of it."""
     dataset, config = (
         toy_dataset(),
-        config_of(augmentation="none", lr_net=0.05, depth=1).for_data((1, 8, 8), flip=False),
+        config_of(augmentation="none", lr_net=0.05, depth=1).resolved((1, 8, 8), flip=False),
     )
     weights = train_expert(dataset, config, RealBatches(dataset, CPU), 1)
     net = build_net(config, dataset, 1, CPU)
@@ -154,13 +150,13 @@ def test_epochs_that_no_step_uses_change_nothing():
 
 def test_every_start_is_drawn(monkeypatch):
     seen = set()
-    after = module.Experts.after
+    after = experts.Experts.after
 
     def spy(self, number, epochs):
         seen.add((number, epochs))
         return after(self, number, epochs)
 
-    monkeypatch.setattr(module.Experts, "after", spy)
+    monkeypatch.setattr(experts.Experts, "after", spy)
     matched(config_of(outer_steps=40, start_epochs=2, target_epochs=3, unroll_steps=1))
     assert seen == {(number, epoch + more) for number in range(2) for epoch in range(3) for more in (0, 3)}
 
@@ -169,13 +165,13 @@ def test_every_start_is_drawn(monkeypatch):
 def trained(monkeypatch):
     """Numbers of the experts as they are trained."""
     numbers = []
-    train = module.train_expert
+    train = experts.train_expert
 
     def spy(dataset, config, real, number, on_update=None):
         numbers.append(number)
         return train(dataset, config, real, number, on_update)
 
-    monkeypatch.setattr(module, "train_expert", spy)
+    monkeypatch.setattr(experts, "train_expert", spy)
     return numbers
 
 
@@ -260,7 +256,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     def full(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_atomically", full)
+    monkeypatch.setattr(experts, "write_atomically", full)
     with pytest.raises(NasproxyError, match=r"No space left on device.*fewer --num-experts"):
         matched(config_of(), checkpoint=tmp_path / "c.checkpoint")
 

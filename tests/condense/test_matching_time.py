@@ -2,8 +2,8 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.condense import timing as module
-from nasproxy.condense.timing import estimate
+from nasproxy.condense import matching_time as module
+from nasproxy.condense.build_plan import estimate
 from nasproxy.config import CondenseConfig
 
 CPU = torch.device("cpu")

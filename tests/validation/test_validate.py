@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_truth_table import written
+from tables import written
 from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.config import SearchConfig, ValidateConfig
@@ -16,8 +16,9 @@ from nasproxy.search.objective import single
 from nasproxy.spaces import inspect_space, load_space, uniform_sample
 from nasproxy.training.jobs import Inline
 from nasproxy.training.ledger import Ledger
-from nasproxy.validation.ranking import validate
+from nasproxy.training.session import Session
 from nasproxy.validation.truth_table import load_truth
+from nasproxy.validation.validate import validate
 
 CPU = torch.device("cpu")
 
@@ -44,28 +45,14 @@ def parts(tmp_path):
 
 
 def run(parts, folder, cpu, *, trials=4, seeds_of_scores=1, truth=None, beside=(), **settings):
-    space, dataset, proxy, task, inspection = parts
+    _, dataset, proxy, task, inspection = parts
     search_config = SearchConfig(trials=trials, seeds=seeds_of_scores)
     ledger = Ledger(folder / "evaluations.sqlite")
     try:
-        crew = Inline(CPU)
-        result = run_search(space, task, search_config, inspection=inspection, run=folder, ledger=ledger, crew=crew)
-        return validate(
-            space,
-            proxy,
-            dataset,
-            task,
-            result,
-            search_config=search_config,
-            config=ValidateConfig(**({"sample": 6, "top": 2, "epochs": 1, "k": 2, "scores": "none"} | settings)),
-            inspection=inspection,
-            ledger=ledger,
-            crew=crew,
-            choice=cpu,
-            truth=truth,
-            beside=beside,
-            folder=folder,
-        )
+        session = Session(folder, ledger, Inline(CPU), cpu)
+        result = run_search(inspection, task, search_config, session)
+        config = ValidateConfig(**({"sample": 6, "top": 2, "epochs": 1, "k": 2, "scores": "none"} | settings))
+        return validate(result, proxy, dataset, config, session, truth=truth, beside=beside)
     finally:
         ledger.close()
 
@@ -160,7 +147,7 @@ def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypa
 
 
 def test_without_candidates_everything_is_undefined_in_words(parts, tmp_path, cpu, monkeypatch):
-    monkeypatch.setattr("nasproxy.validation.ranking.make_task", None)  # no rival is made for nothing
+    monkeypatch.setattr("nasproxy.validation.score_tasks.make_task", None)  # no rival is made for nothing
     report = run(parts, tmp_path / "run", cpu, sample=0, top=0)
     assert all(score.agreement.spearman.value is None for score in report.scores)
     assert all(score.agreement.spearman.undefined for score in report.scores)
@@ -198,21 +185,11 @@ def test_truth_from_a_table(parts, tmp_path, cpu):
 
 
 def test_empty_search_still_validates(parts, tmp_path, cpu):
-    space, dataset, proxy, task, inspection = parts
+    _, dataset, proxy, task, inspection = parts
     ledger = Ledger(tmp_path / "e.sqlite")
-    report = validate(
-        space,
-        proxy,
-        dataset,
-        task,
-        SearchResult(single(task), (), (), ()),
-        search_config=SearchConfig(),
-        config=ValidateConfig(sample=3, top=3, epochs=1),
-        inspection=inspection,
-        ledger=ledger,
-        crew=Inline(CPU),
-        choice=cpu,
-    )
+    session = Session(tmp_path, ledger, Inline(CPU), cpu)
+    nothing = SearchResult(inspection, SearchConfig(), single(task))
+    report = validate(nothing, proxy, dataset, ValidateConfig(sample=3, top=3, epochs=1), session)
     ledger.close()
     assert report.pick is None
     assert len(report.candidates) == 3
@@ -347,11 +324,11 @@ def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts
     space, dataset, _, _, inspection = parts
     config = condense_config(ipc=2, outer_steps=4, inner_steps=2, net_steps=2, width=8, depth=1, batch_real=40)
     learned = build_proxy(dataset, config, choice=cpu)
-    task = proxy_task(learned, dataset, replace(learned.recipe, epochs=10))
-    learnt = (space, dataset, learned, task, inspection)
+    learned = replace(learned, recipe=replace(learned.recipe, epochs=10))
+    learnt = (space, dataset, learned, proxy_task(learned, dataset), inspection)
     cheap = run(learnt, tmp_path / "cheap", cpu, scores=names, trials=1)  # full training is one epoch
     assert "random_total" not in [score.name for score in cheap.scores]
-    assert any("each of them could have been trained fully" in note for note in cheap.notes)
+    assert any("each of them could be trained fully" in note for note in cheap.notes)
     report = run(learnt, tmp_path / "run", cpu, scores=names, trials=2, epochs=40)
     by_name = {score.name: score for score in report.scores}
     assert by_name["random_total"].num_images > by_name["random_subset"].num_images

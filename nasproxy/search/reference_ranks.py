@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +12,22 @@ from nasproxy.training.results import MeanScore
 
 
 @dataclass(frozen=True)
-class Standings:
-    """Ranks among reference values, one sorted tuple per term of an objective."""
+class ReferenceRanks:
+    """Ranks among reference values: one sorted tuple for each term of an objective."""
 
     reference: tuple[tuple[float, ...], ...]
 
     def combine(self, weights: Sequence[float], values: Sequence[float]) -> float:
-        """``Σ weight · standing / Σ |weight|``."""
-        total = sum(w * standing(v, own) for w, v, own in zip(weights, values, self.reference, strict=True))
+        """``Σ weight · rank / Σ |weight|``."""
+        total = sum(w * reference_rank(v, own) for w, v, own in zip(weights, values, self.reference, strict=True))
         return total / sum(abs(w) for w in weights)
 
 
-def standing(value: float, reference: Sequence[float]) -> float:
-    """The rank of ``value`` among the sorted ``reference``, in (0, 1), strictly increasing in ``value``.
+def reference_rank(value: float, reference: Sequence[float]) -> float:
+    """The rank of ``value`` among the sorted ``reference``, in [0, 1], increasing in ``value``.
 
-    Member i of n stands at (i + 1) / (n + 1), the mean of these for equal ones; in between it is interpolated, and
-    beyond the ends it approaches 0 and 1 with the distance in spans of the reference.
+    Member i of n has the rank (i + 1) / (n + 1), equal members the mean of theirs. Between two members the rank is
+    interpolated. Beyond the ends it approaches 0 and 1 with the distance, measured in ranges of the reference.
     """
     points = sorted(set(reference))
     n = len(reference)
@@ -38,7 +39,8 @@ def standing(value: float, reference: Sequence[float]) -> float:
     place = bisect_left(points, value)
     if place == len(points):
         far = (value - points[-1]) / span
-        return (heights[-1] + (n + 1 - heights[-1]) * far / (1 + far)) / (n + 1)
+        share = 1.0 if math.isinf(far) else far / (1 + far)  # a range can be so small that the distance overflows
+        return (heights[-1] + (n + 1 - heights[-1]) * share) / (n + 1)
     if points[place] == value:
         return heights[place] / (n + 1)
     if place == 0:
@@ -48,10 +50,10 @@ def standing(value: float, reference: Sequence[float]) -> float:
     return (heights[place - 1] + share * (heights[place] - heights[place - 1])) / (n + 1)
 
 
-def combined(
-    objective: Objective, standings: Standings | None, scores: Sequence[MeanScore]
+def combined_score(
+    objective: Objective, reference_ranks: ReferenceRanks | None, scores: Sequence[MeanScore]
 ) -> tuple[MeanScore, tuple[float, ...]]:
-    """One score of a candidate's ``scores`` by ``objective.tasks``, and the values it is held against."""
+    """One score from the ``scores`` of a candidate by ``objective.tasks``, and the values of ``objective.against``."""
     seconds = sum(score.seconds for score in scores)
     num_seeds = min(score.num_seeds for score in scores)
     values = [score.value for score in scores if score.value is not None]
@@ -61,6 +63,6 @@ def combined(
     num_terms = len(objective.terms)
     if not objective.is_sum:
         return replace(scores[0], seconds=seconds), tuple(values[1:])
-    assert standings is not None
-    value = standings.combine([weight for weight, _ in objective.terms], values[:num_terms])
+    assert reference_ranks is not None
+    value = reference_ranks.combine([weight for weight, _ in objective.terms], values[:num_terms])
     return MeanScore(value, None, None, seconds, num_seeds, None), tuple(values[num_terms:])
