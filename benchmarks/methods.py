@@ -19,7 +19,7 @@ import argparse
 import json
 from pathlib import Path
 
-from nasproxy.cli.commands import Source, compare_methods
+from nasproxy.cli.commands import DataOptions, EvaluateOptions, compare_methods
 from nasproxy.config import METHODS
 from nasproxy.core.devices import versions
 from nasproxy.core.wording import amount, duration_text
@@ -93,21 +93,14 @@ def main() -> None:
     overrides = {"num_sets": options.sets, "seed": options.seed}
     overrides |= {name: own for name in ("outer_steps", "width") if (own := getattr(options, name)) is not None}
     sets = compare_methods(
-        Source(options.dataset, options.data_dir),
         options.methods.split(","),
         [int(word) for word in options.ipc.split(",")],
+        EvaluateOptions(num_nets=options.nets, epochs=options.epochs, seed=options.seed, workers=options.workers),
+        DataOptions(options.dataset, options.data_dir, offline=True, device=options.device),
         overrides=overrides,
         budget=options.budget,
-        networks=[],
-        cross=False,
-        num_nets=options.nets,
-        recipe=None,
-        epochs=options.epochs,
         folder=options.out,
         run_folder=options.out,
-        offline=True,
-        device=options.device,
-        workers=options.workers,
     )
     print("\n".join(table(sets, options.dataset)))
     print(json.dumps({"versions": versions(), "dataset": options.dataset, "rows": [as_json(one) for one in sets]}))

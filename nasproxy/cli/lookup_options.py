@@ -6,20 +6,22 @@ from typing import Annotated
 
 import typer
 
-from nasproxy.cli.shared_options import DataDir, DatasetOption, ImageSize, Offline
+from nasproxy.cli.shared_options import CheckedDataset, DataDir, ImageSize, Offline
 
 
 def check(
-    target: Annotated[str, typer.Argument(help="A search space (YAML file or shipped name) or a proxy file.")],
-    dataset: DatasetOption = None,
+    target: Annotated[
+        str, typer.Argument(help="Search space (YAML file or name from `nasproxy list`), or proxy file.")
+    ],
+    dataset: CheckedDataset = None,
     data_dir: DataDir = None,
     offline: Offline = False,
     image_size: ImageSize = None,
 ) -> None:
-    """Check a search space or a proxy file, with --dataset also against the data."""
+    """Check a search space or a proxy file, and with --dataset whether it fits the data."""
     from nasproxy.cli import commands
 
-    commands.check(target, dataset=dataset, data_dir=data_dir, offline=offline, image_size=image_size)
+    commands.check(target, commands.DataOptions(dataset, data_dir, offline), image_size)
 
 
 def schema() -> None:
@@ -30,7 +32,7 @@ def schema() -> None:
 
 
 def list_names() -> None:
-    """List data sets, methods, networks, spaces and scores."""
+    """List the names of data sets, methods, networks, search spaces and scores."""
     from nasproxy.cli import commands
 
     commands.list_everything()

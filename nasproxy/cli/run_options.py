@@ -9,125 +9,206 @@ import typer
 
 from nasproxy.cli.shared_options import (
     BY_BUDGET,
+    NO_VALUE,
     PROXY_FOLDER,
     RUN_FOLDER,
     BudgetName,
     DataDir,
-    DatasetOption,
     Device,
     Offline,
     ProxyOption,
+    RecordedDataset,
     RunArgument,
-    Storage,
+    Seed,
     Workers,
+    choices,
     given,
     newest_run,
+    panel,
 )
 from nasproxy.config import PRUNERS, RECIPES, SAMPLERS, TRAINING_PRECISIONS, SearchConfig, ValidateConfig
 
-Trials = Annotated[int | None, typer.Option(help=f"Distinct candidates to evaluate, in total. {BY_BUDGET}")]
-Sample = Annotated[int | None, typer.Option(help=f"Candidates drawn uniformly for validation. {BY_BUDGET}")]
-Top = Annotated[int | None, typer.Option(help=f"The search's best, validated apart. {BY_BUDGET}")]
-FullEpochs = Annotated[int | None, typer.Option(help=f"Epochs of full training. {BY_BUDGET}")]
-FullImages = Annotated[int | None, typer.Option(help=f"Training images of full training. {BY_BUDGET}")]
-FullSeeds = Annotated[int | None, typer.Option(help=f"Seeds of full training. [default: {ValidateConfig.seeds}]")]
+_training = panel("Training of candidates")
+_validation = panel("Validation")
+_search = panel("Advanced: search")
+_output = panel("Advanced: output")
+_hosts = panel("Advanced: several hosts")
+
+Storage = Annotated[
+    str | None,
+    _hosts(
+        envvar="NASPROXY_STORAGE",
+        help="PostgreSQL database (postgresql://...) that replaces the files in the run folder. The same command on "
+        "several hosts then shares the work.",
+        show_default="files in the run folder",
+    ),
+]
+Sample = Annotated[
+    int | None,
+    _validation(
+        help="Number of candidates to draw uniformly from the space and train on the full data.", show_default=BY_BUDGET
+    ),
+]
+Top = Annotated[
+    int | None,
+    _validation(
+        help="Number of the search's best candidates to train on the full data; they do not count in the correlations.",
+        show_default=BY_BUDGET,
+    ),
+]
+FullEpochs = Annotated[int | None, _validation(help="Epochs of training on the full data.", show_default=BY_BUDGET)]
+FullImages = Annotated[
+    int | None, _validation(help="Number of training images to use of the full data.", show_default=BY_BUDGET)
+]
+FullSeeds = Annotated[
+    int | None,
+    _validation(
+        help="Number of training runs per candidate on the full data, each with its own seed.",
+        show_default=str(ValidateConfig.seeds),
+    ),
+]
 FullPrecision = Annotated[
     str | None,
-    typer.Option(
-        help=f"Of products in full training: {' | '.join(TRAINING_PRECISIONS)}. "
-        "[default: bfloat16 where the device has it; with --storage float32]"
+    _validation(
+        help=f"Precision of matrix products in training on the full data: {choices(TRAINING_PRECISIONS)}.",
+        show_default="bfloat16 if the device has it, else float32; float32 with --storage",
+    ),
+]
+Scores = Annotated[
+    str | None,
+    _validation(
+        help="Further scores to compare with the full accuracy, separated by commas, such as early_stop,synflow; also "
+        "all or none.",
+        show_default=ValidateConfig.scores,
     ),
 ]
 Beside = Annotated[
     list[Path] | None,
-    typer.Option(help="Another proxy file of the same data, validated on the same candidates; may be repeated."),
-]
-Scores = Annotated[
-    str | None,
-    typer.Option(
-        help="Further scores to hold against full accuracy, such as early_stop,synflow; or none. "
-        f"[default: {ValidateConfig.scores}]"
+    _validation(
+        metavar="<path>",
+        help="Another proxy file of the same data to validate on the same candidates; may be repeated.",
     ),
 ]
-TruthOption = Annotated[
+Truth = Annotated[
     Path | None,
-    typer.Option(
-        "--truth", help="CSV of full accuracies (a column per parameter, and `accuracy` or FILE:COLUMN), not trained."
+    _validation(
+        help="CSV file of known full accuracies, which replace training on the full data. It has a column for every "
+        "parameter and the column `accuracy`; FILE:COLUMN names another column.",
     ),
 ]
 
 
 def search(
-    space: Annotated[str, typer.Option(help="A YAML file, or the name of a shipped space (`nasproxy list`).")],
+    space: Annotated[str, typer.Option(help="Search space: a YAML file or a name from `nasproxy list`.")],
     proxy: ProxyOption = None,
     budget: BudgetName = None,
-    trials: Trials = None,
-    sampler: Annotated[str, typer.Option(help=f"{' | '.join(SAMPLERS)}.")] = SearchConfig.sampler,
-    seeds: Annotated[int, typer.Option(help="Trainings per candidate, averaged.")] = SearchConfig.seeds,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help=f"How candidates train: {' | '.join(RECIPES)}. [default: the one stored with the set]"),
+    trials: Annotated[
+        int | None, typer.Option(help="Number of distinct candidates to evaluate.", show_default=BY_BUDGET)
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"Epochs on the proxy set. {BY_BUDGET}")] = None,
-    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = SearchConfig.seed,
-    pending: Annotated[
-        int | None,
-        typer.Option(
-            help="Candidates at work at once, on all workers; proposals depend on it, and not on the workers. "
-            "[default: a fifth of the trials, 4 to 16, or the workers]"
-        ),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help=f"Of products in training on the small sets: {' | '.join(TRAINING_PRECISIONS)}.")
-    ] = SearchConfig.precision,
+    sampler: Annotated[
+        str, typer.Option(help=f"Sampler that proposes candidates: {choices(SAMPLERS)}.")
+    ] = SearchConfig.sampler,
     score: Annotated[
         str,
-        typer.Option(help="What to maximise: a score (`nasproxy list`), or a sum of standings such as 2*proxy+naswot."),
-    ] = SearchConfig.score,
-    against: Annotated[
-        str,
-        typer.Option(help="Minimise these scores beside it, such as params,latency: gives a Pareto front."),
-    ] = SearchConfig.against,
-    rungs: Annotated[
-        str,
         typer.Option(
-            help="Cheap steps before, of which only the best go on: scores, epochs=N, ipc=N, such as naswot,epochs=30."
+            help="Score to maximise: a name from `nasproxy list`, or a weighted sum of ranks such as 2*proxy+naswot."
         ),
-    ] = SearchConfig.rungs,
-    pruner: Annotated[str, typer.Option(help=f"Which go on: {' | '.join(PRUNERS)}.")] = SearchConfig.pruner,
-    reduction: Annotated[int, typer.Option(help="One in so many goes on (halving).")] = SearchConfig.reduction,
+    ] = SearchConfig.score,
+    seed: Seed = SearchConfig.seed,
     workers: Workers = None,
-    storage: Storage = None,
-    track: Annotated[
-        str, typer.Option(help="Also log to tensorboard (in the run folder) or mlflow; both with a comma.")
-    ] = "",
-    json: Annotated[
-        bool, typer.Option("--json", help="Lines of JSON on standard output, one per candidate; the rest on error.")
-    ] = False,
-    fork: Annotated[
-        bool, typer.Option("--fork", help="Go on in a copy of the run --out, with what was trained in it.")
-    ] = False,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder to write, or to resume.",
+            show_default=f"a name from space, proxy set and settings, in {RUN_FOLDER}/",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, _training(help="Epochs of training on the proxy set.", show_default=BY_BUDGET)
+    ] = None,
+    seeds: Annotated[
+        int, _training(help="Number of training runs per candidate; the score is their mean.")
+    ] = SearchConfig.seeds,
+    recipe: Annotated[
+        str | None,
+        _training(help=f"Recipe of the training: {choices(RECIPES)}.", show_default="the one stored in the proxy file"),
+    ] = None,
+    precision: Annotated[
+        str, _training(help=f"Precision of matrix products in the training: {choices(TRAINING_PRECISIONS)}.")
+    ] = SearchConfig.precision,
     validate: Annotated[
-        bool, typer.Option("--validate/--no-validate", help="Go on to full training and statistics.")
+        bool,
+        _validation(
+            "--validate/--no-validate",
+            metavar=NO_VALUE,
+            help="Train candidates on the full data after the search, and compute the correlations.",
+            show_default="--validate",
+        ),
     ] = True,
     sample: Sample = None,
     top: Top = None,
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
-    full_precision: FullPrecision = None,
     full_seeds: FullSeeds = None,
+    full_precision: FullPrecision = None,
     scores: Scores = None,
     beside: Beside = None,
-    truth: TruthOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help=f"Run folder. [default: one in {RUN_FOLDER}/ named after space and proxy]")
-    ] = None,
-    dataset: DatasetOption = None,
+    truth: Truth = None,
+    dataset: RecordedDataset = None,
     data_dir: DataDir = None,
     offline: Offline = False,
-    device: Device = "auto",
+    against: Annotated[
+        str,
+        _search(
+            help="Scores to minimise as well, separated by commas, such as params,latency. The result is a Pareto "
+            "front.",
+        ),
+    ] = SearchConfig.against,
+    rungs: Annotated[
+        str,
+        _search(
+            help="Low-fidelity scores (rungs) to compute first, separated by commas: names of scores, epochs=N "
+            "or ipc=N, such as naswot,epochs=30. Only the best candidates of a rung continue.",
+        ),
+    ] = SearchConfig.rungs,
+    pruner: Annotated[
+        str, _search(help=f"Pruner that decides which candidates continue after a rung: {choices(PRUNERS)}.")
+    ] = SearchConfig.pruner,
+    reduction: Annotated[
+        int, _search(help="Reduction factor N of successive halving: the best 1/N of a rung's candidates continue.")
+    ] = SearchConfig.reduction,
+    pending: Annotated[
+        int | None,
+        _search(
+            help="Number of concurrent trials, over all workers. The proposals depend on it, and not on the number of "
+            "workers.",
+            show_default="a fifth of --trials, but 4 to 16, and at least --workers",
+        ),
+    ] = None,
+    fork: Annotated[
+        bool,
+        _output(
+            "--fork", metavar=NO_VALUE, help="Continue in a copy of the run folder --out, and reuse its training runs."
+        ),
+    ] = False,
+    json: Annotated[
+        bool,
+        _output(
+            "--json",
+            metavar=NO_VALUE,
+            help="Print one line of JSON per candidate to standard output, and the messages to standard error.",
+        ),
+    ] = False,
+    track: Annotated[
+        str,
+        _output(
+            help="Trackers that also log the search, separated by commas: tensorboard (in the run folder), mlflow.",
+        ),
+    ] = "",
+    storage: Storage = None,
 ) -> None:
-    """Search a space with the proxy set; then validate it on the full data and write the report.
+    """Search a space with a proxy set, validate the ranking on the full data, and write the report.
 
     The same command resumes an interrupted search.
     """
@@ -183,28 +264,33 @@ def search(
 
 def validate(
     run: RunArgument = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            metavar=NO_VALUE,
+            help="Only print how many candidates narrower intervals need, and how long their training takes.",
+        ),
+    ] = False,
+    workers: Workers = None,
+    device: Device = "auto",
     sample: Sample = None,
     top: Top = None,
     full_epochs: FullEpochs = None,
     full_images: FullImages = None,
-    full_precision: FullPrecision = None,
     full_seeds: FullSeeds = None,
+    full_precision: FullPrecision = None,
     scores: Scores = None,
     beside: Beside = None,
-    truth: TruthOption = None,
-    dataset: DatasetOption = None,
+    truth: Truth = None,
+    dataset: RecordedDataset = None,
     data_dir: DataDir = None,
     offline: Offline = False,
-    device: Device = "auto",
-    workers: Workers = None,
     storage: Storage = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Only say how many candidates narrower intervals take, and how long that is.")
-    ] = False,
 ) -> None:
-    """Validate a run's proxy on the full data (again, or with more candidates) and write the report.
+    """Validate a run's ranking on the full data again, or with more candidates, and write the report.
 
-    Options that are not given are those of the run. What is trained already is not trained again.
+    The run's own settings are the defaults of all options. Finished training runs are reused.
     """
     from nasproxy.cli import commands
 
@@ -235,14 +321,21 @@ def validate(
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help=f"Run folders; several are compared. [default: the newest one in {RUN_FOLDER}/]"),
+        typer.Argument(
+            help="Run folders. Several runs are compared on one page.", show_default=f"the newest in {RUN_FOLDER}/"
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write. [default: report.html in the run; of several compare.html beside them]"),
+        typer.Option(
+            help="HTML page to write.", show_default="report.html in the run folder; compare.html beside several runs"
+        ),
     ] = None,
 ) -> None:
-    """Write the HTML report of a finished run again, from its data; of several runs, one page that compares them."""
+    """Write the HTML report of a finished run again, or one page that compares several runs.
+
+    Nothing is trained: the report is written from the results in the run folders.
+    """
     from nasproxy.cli import commands
 
     if runs and len(runs) > 1:
@@ -254,18 +347,25 @@ def report(
 def export(
     run: RunArgument = None,
     candidate: Annotated[
-        str | None, typer.Option(help="Its id, or how that begins. [default: the report's pick]")
+        str | None,
+        typer.Option(help="Candidate to write: its id, or the beginning of it.", show_default="the report's pick"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The file. [default: ID.py in the run folder]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Python file to write.", show_default="ID.py in the run folder")
+    ] = None,
     train: Annotated[
-        int | None, typer.Option(help="Train it so many epochs on the full data, and write its weights beside it.")
+        int | None,
+        typer.Option(
+            help="Epochs of training on the full data. The weights are written to a .safetensors file beside --out.",
+            show_default="no training",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of that training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of this training.")] = 0,
+    device: Device = "auto",
     data_dir: DataDir = None,
     offline: Offline = False,
-    device: Device = "auto",
 ) -> None:
-    """Write the best candidate as a Python file that needs PyTorch only."""
+    """Write the best candidate of a run as a Python file that needs only PyTorch."""
     from nasproxy.cli import commands
 
     commands.export(
@@ -274,21 +374,21 @@ def export(
         out=out,
         train=train,
         seed=seed,
-        data_dir=data_dir,
-        offline=offline,
-        device=device,
+        data=commands.DataOptions(None, data_dir, offline, device),
     )
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo's proxy set and run.")] = RUN_FOLDER / "demo",
+    out: Annotated[Path, typer.Option(help="Folder for the demo's proxy set and run.")] = RUN_FOLDER / "demo",
     complete: Annotated[
         bool,
-        typer.Option("--complete", help="Two seeds, 60 candidates and every baseline: some twenty minutes."),
+        typer.Option(
+            "--complete", metavar=NO_VALUE, help="Use two seeds, 60 candidates and every baseline: about 20 minutes."
+        ),
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """The whole road on the embedded digits, in under three minutes on two CPU cores."""
+    """Run the whole pipeline on the digits data set, in less than three minutes on two CPU cores."""
     from nasproxy.cli import commands
 
     commands.demo(out, device, complete=complete)

@@ -9,6 +9,7 @@ import typer
 
 from nasproxy.cli.shared_options import (
     BY_BUDGET,
+    NO_VALUE,
     PROXY_FOLDER,
     RUN_FOLDER,
     BudgetName,
@@ -16,119 +17,171 @@ from nasproxy.cli.shared_options import (
     DatasetOption,
     Device,
     Offline,
+    RecordedDataset,
+    Seed,
     Workers,
+    choices,
     given,
     newest_proxy,
+    panel,
     whole_numbers,
 )
 from nasproxy.config import COMPARED, RECIPES, CompareConfig, CondenseConfig, EvaluateConfig
 
+_networks = panel("Networks and their training")
+_building = panel("Advanced: building the sets")
+
+Networks = Annotated[
+    list[str] | None,
+    _networks(
+        "--network",
+        metavar="<str>",
+        help="Network to train: a family and its options, such as resnet18:norm=batch,width=16; may be repeated.",
+        show_default="the network that the set was matched with",
+    ),
+]
+Cross = Annotated[
+    bool,
+    _networks("--cross", metavar=NO_VALUE, help="Train the eleven networks of the usual cross-architecture table."),
+]
+Nets = Annotated[int, _networks(help="Number of networks of each kind to train on each set, each with its own seed.")]
+SetRecipe = Annotated[
+    str | None,
+    _networks(
+        "--recipe",
+        help=f"Recipe of the training: {choices(RECIPES)}.",
+        show_default="the one stored in the proxy file",
+    ),
+]
+SetEpochs = Annotated[int | None, _networks("--epochs", help="Epochs of the training.", show_default="the recipe's")]
+
 
 def evaluate(
     proxies: Annotated[
-        list[Path] | None, typer.Argument(help=f"Proxy files. [default: the newest one in {PROXY_FOLDER}/]")
-    ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Family and options, such as resnet18:norm=batch,width=16; may be repeated. "
-            "[default: the net that the set was matched with]"
+        list[Path] | None,
+        typer.Argument(
+            help="Proxy files. Several sets are also compared in one table.",
+            show_default=f"the newest in {PROXY_FOLDER}/",
         ),
     ] = None,
-    cross: Annotated[bool, typer.Option("--cross", help="The field's cross-architecture table: eleven nets.")] = False,
-    nets: Annotated[int, typer.Option(help="Fresh nets of each kind, on each set.")] = EvaluateConfig.nets,
-    recipe: Annotated[
-        str | None, typer.Option(help=f"How to train: {' | '.join(RECIPES)}. [default: the one stored with the set]")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs on the set. [default: the recipe's]")] = None,
     baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Random real images in equal number beside it.")
+        bool,
+        _networks(
+            "--baseline/--no-baseline",
+            metavar=NO_VALUE,
+            help="Train on as many random real images as well.",
+            show_default="--baseline",
+        ),
     ] = True,
-    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = EvaluateConfig.seed,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write every training to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="CSV file to write, with one row per training.")] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the sets side by side to this page: matrix, costs, images.")
+        Path | None,
+        typer.Option(
+            "--html",
+            help="HTML page to write, which compares accuracy, cost and images of the sets.",
+        ),
     ] = None,
-    dataset: DatasetOption = None,
+    seed: Seed = EvaluateConfig.seed,
+    workers: Workers = None,
+    device: Device = "auto",
+    network: Networks = None,
+    cross: Cross = False,
+    nets: Nets = EvaluateConfig.nets,
+    recipe: SetRecipe = None,
+    epochs: SetEpochs = None,
+    dataset: RecordedDataset = None,
     data_dir: DataDir = None,
     offline: Offline = False,
-    device: Device = "auto",
-    workers: Workers = None,
 ) -> None:
-    """Train fresh nets on a proxy set and print their test accuracy, beside random real images.
+    """Train new networks on proxy sets and print their test accuracy, compared with random real images.
 
-    What is trained already is not trained again: the same command goes on after an interruption.
+    The same command resumes an interrupted evaluation. Finished training runs are reused.
     """
     from nasproxy.cli import commands
 
     commands.evaluate(
         proxies or [newest_proxy()],
-        nets=network or [],
-        cross=cross,
-        num_nets=nets,
-        recipe=recipe,
-        epochs=epochs,
-        baseline=baseline,
-        seed=seed,
+        commands.EvaluateOptions(
+            networks=tuple(network or ()),
+            cross=cross,
+            num_nets=nets,
+            recipe=recipe,
+            epochs=epochs,
+            baseline=baseline,
+            seed=seed,
+            workers=workers,
+        ),
+        commands.DataOptions(dataset, data_dir, offline, device),
         table=csv,
         page=html,
-        dataset=dataset,
-        data_dir=data_dir,
-        offline=offline,
-        device=device,
-        workers=workers,
     )
 
 
 def compare(
-    methods: Annotated[str, typer.Option(help="Methods, with commas between: see `nasproxy list`.")] = ",".join(
-        COMPARED
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Condensation methods, separated by commas: names from `nasproxy list`.",
+            show_default=", ".join(COMPARED),
+        ),
+    ] = ",".join(COMPARED),
+    ipc: Annotated[str, typer.Option(help="Numbers of images per class, separated by commas.")] = str(
+        CondenseConfig.ipc
     ),
-    ipc: Annotated[str, typer.Option(help="Images per class, with commas between.")] = str(CondenseConfig.ipc),
     dataset: DatasetOption = "digits",
     num_sets: Annotated[
-        int, typer.Option(help="Independent sets by each method: intervals are over them.")
+        int, typer.Option(help="Number of independent sets per method; confidence intervals are over the sets.")
     ] = CompareConfig.num_sets,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(help="Family and options of the nets that are trained; may be repeated. [default: the sets' own]"),
-    ] = None,
-    cross: Annotated[bool, typer.Option("--cross", help="The field's cross-architecture table: eleven nets.")] = False,
-    nets: Annotated[int, typer.Option(help="Fresh nets of each kind, on each set.")] = CompareConfig.nets,
-    recipe: Annotated[
-        str | None, typer.Option(help=f"How to train: {' | '.join(RECIPES)}. [default: the one stored with each set]")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs on each set. [default: the recipe's]")] = None,
     budget: BudgetName = None,
-    outer_steps: Annotated[int | None, typer.Option(help=f"Steps of every learned method. {BY_BUDGET}")] = None,
-    width: Annotated[int | None, typer.Option(help=f"Channels of every method's net. {BY_BUDGET}")] = None,
-    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = CondenseConfig.seed,
-    out: Annotated[Path | None, typer.Option(help=f"Folder. [default: one in {RUN_FOLDER}/]")] = None,
+    seed: Seed = CondenseConfig.seed,
+    workers: Workers = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the proxy sets, compare.html and trainings.csv.",
+            show_default=f"compare-DATASET in {RUN_FOLDER}/",
+        ),
+    ] = None,
+    network: Networks = None,
+    cross: Cross = False,
+    nets: Nets = CompareConfig.nets,
+    recipe: SetRecipe = None,
+    epochs: SetEpochs = None,
     data_dir: DataDir = None,
     offline: Offline = False,
-    device: Device = "auto",
-    workers: Workers = None,
+    outer_steps: Annotated[
+        int | None,
+        _building(
+            help="Number of steps of every learned method (--outer-steps of build-proxy).", show_default=BY_BUDGET
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        _building(help="Number of channels of every method's network.", show_default=BY_BUDGET),
+    ] = None,
 ) -> None:
-    """Build a proxy set by every method and show them on one page: accuracy, cost, images.
+    """Build a proxy set with each of several methods, and compare their accuracy and cost on one page.
 
-    What is built or trained already is not done again: the same command goes on after an interruption.
+    The same command resumes an interrupted comparison. Finished sets and training runs are reused.
     """
     from nasproxy.cli import commands
 
     commands.compare_methods(
-        commands.Source(dataset or "digits", data_dir),
         [word.strip() for word in methods.split(",") if word.strip()],
         whole_numbers("--ipc", ipc) or (),
+        commands.EvaluateOptions(
+            networks=tuple(network or ()),
+            cross=cross,
+            num_nets=nets,
+            recipe=recipe,
+            epochs=epochs,
+            seed=seed,
+            workers=workers,
+        ),
+        commands.DataOptions(dataset, data_dir, offline, device),
         overrides=given(num_sets=num_sets, seed=seed, outer_steps=outer_steps, width=width),
         budget=budget,
-        networks=network or [],
-        cross=cross,
-        num_nets=nets,
-        recipe=recipe,
-        epochs=epochs,
         folder=out,
         run_folder=RUN_FOLDER,
-        offline=offline,
-        device=device,
-        workers=workers,
     )

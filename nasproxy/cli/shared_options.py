@@ -1,7 +1,13 @@
-"""Option types that several commands share, and how option texts become values."""
+"""Option types that several commands share, and helpers for the ``*_options.py``.
+
+``--help`` shows the options without a panel first, under "Options": these are the usual ones. :func:`panel` puts the
+others under titles of their own. Typer reads help texts as rich markup, so they hold no square brackets.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,62 +19,90 @@ from nasproxy.core.errors import NasproxyError
 PROXY_FOLDER = Path("proxies")
 RUN_FOLDER = Path("reports")
 
-BY_BUDGET = "[default: by --budget]"
-BY_METHOD = "[default: by --method]"
+BY_BUDGET = "by --budget"
+BY_METHOD = "by --method"
 
-DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", help="A name (`nasproxy list`), a folder of images or Parquet files, or an .npz file."),
+
+def panel(title: str) -> partial[Any]:
+    """``typer.Option`` for options that ``--help`` shows under ``title``."""
+    return partial(typer.Option, rich_help_panel=title)
+
+
+def _at_least_one(workers: int | None) -> int | None:
+    """A callback, because typer's own ``min`` widens the column of types for every option of the panel."""
+    if workers is not None and workers < 1:
+        raise NasproxyError(f"`--workers >= 1` must hold, but got {workers}.")
+    return workers
+
+
+def choices(words: Iterable[str]) -> str:
+    """``"a, b or c"`` for the words that an option accepts."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else str(last)
+
+
+NO_VALUE = ""  # as metavar of a switch: typer would print <bool>, as if the switch took a value
+
+data_panel = panel("Data")
+
+_DATASET_HELP = "Data set: a name from `nasproxy list`, a folder of images or Parquet files, or an .npz file."
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help=_DATASET_HELP)]
+RecordedDataset = Annotated[
+    str | None, data_panel("--dataset", help=_DATASET_HELP, show_default="the one recorded in the proxy file")
 ]
+CheckedDataset = Annotated[str | None, typer.Option("--dataset", help=_DATASET_HELP)]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Where named data sets are, or are downloaded to. [default: $NASPROXY_DATA_DIR or ~/.cache/nasproxy/data]"
+    data_panel(
+        help="Folder of the named data sets. Missing ones are downloaded into it.",
+        show_default="$NASPROXY_DATA_DIR or ~/.cache/nasproxy/data",
     ),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Never open a network connection.")]
-ImageSize = Annotated[int | None, typer.Option(help="Resize and crop the images of a folder to this side, in pixels.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Offline = Annotated[bool, data_panel("--offline", metavar=NO_VALUE, help="Open no network connection.")]
+ImageSize = Annotated[
+    int | None,
+    data_panel(
+        help="Side length in pixels to which the images of a folder are resized and cropped.",
+        show_default="their own size",
+    ),
+]
+Device = Annotated[str, typer.Option(help="Device for the computation: auto, cpu, cuda or cuda:N.")]
 BudgetName = Annotated[
     str | None,
     typer.Option(
         "--budget",
-        help=f"{' | '.join(BUDGETS)}: sets loops, width, trials and validation. [default: what fits this device]",
+        help=f"Size of the computation: {choices(BUDGETS)}. It sets the defaults of loops, width, trials and "
+        "validation.",
+        show_default="the largest that takes at most an hour on a CPU, or 5 minutes on a GPU",
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Where to write.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 ProxyOption = Annotated[
-    Path | None, typer.Option("--proxy", help=f"Proxy file. [default: the newest one in {PROXY_FOLDER}/]")
+    Path | None, typer.Option("--proxy", help="Proxy file to use.", show_default=f"the newest in {PROXY_FOLDER}/")
 ]
-RunArgument = Annotated[Path | None, typer.Argument(help=f"Run folder. [default: the newest one in {RUN_FOLDER}/]")]
-
+RunArgument = Annotated[Path | None, typer.Argument(help="Run folder.", show_default=f"the newest in {RUN_FOLDER}/")]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        callback=_at_least_one,
         envvar="NASPROXY_WORKERS",
-        help="Processes that train, on the device. [default: one per two CPU threads; one on a GPU]",
-    ),
-]
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        envvar="NASPROXY_STORAGE",
-        help="postgresql://… instead of files in the run folder: the same command on several hosts shares the work.",
+        help="Number of worker processes that train concurrently on the device.",
+        show_default="one per two CPU threads, one on a GPU",
     ),
 ]
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """The options that the person set; the rest is left to the budget or the defaults."""
+    """The options that the person set, without those of None: the budget or the defaults decide on these."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def by_method(value: float) -> str:
-    return f"[default: {value:g}, or by --method]"
-
-
 def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """The numbers in ``text``, separated by commas; None for None.
+
+    Raises:
+        NasproxyError: when ``text`` holds anything else; ``option`` is named in the message.
+    """
     if text is None:
         return None
     try:
@@ -78,6 +112,11 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """The whole numbers in ``text``, separated by commas; None for None.
+
+    Raises:
+        NasproxyError: when ``text`` holds anything else; ``option`` is named in the message.
+    """
     if text is None:
         return None
     try:
@@ -87,12 +126,14 @@ def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 
 def newest_run() -> Path:
-    from nasproxy.search.run_folder import newest_run
+    """The newest run in the default folder of runs."""
+    from nasproxy.search import run_folder
 
-    return newest_run(RUN_FOLDER)
+    return run_folder.newest_run(RUN_FOLDER)
 
 
 def newest_proxy() -> Path:
-    from nasproxy.data.proxy_set import newest_proxy
+    """The newest proxy file in the default folder of proxy files."""
+    from nasproxy.data import proxy_set
 
-    return newest_proxy(PROXY_FOLDER)
+    return proxy_set.newest_proxy(PROXY_FOLDER)

@@ -191,7 +191,9 @@ def test_check_and_list(road):
     folder = road[0]
     (proxy,) = (folder / "proxies").glob("*.safetensors")
     assert "is intact" in nasproxy(folder, "check", proxy)
-    assert "it was built from this digits" in nasproxy(folder, "check", proxy, "--dataset", "digits")
+    assert "the proxy set was built from this data set, digits" in nasproxy(
+        folder, "check", proxy, "--dataset", "digits"
+    )
     text = nasproxy(folder, "check", "convnet_small", "--dataset", "digits")
     assert "360 can be used" in text
     listed = nasproxy(folder, "list")
@@ -456,7 +458,7 @@ def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(road, tmp
     assert (tmp_path / "best.safetensors").exists()
     one = next(line["candidate"] for line in lines if line["event"] == "candidate")
     assert f"{one}: " in nasproxy(folder, "export", run, "--candidate", one[:8], "--out", tmp_path / "one.py")
-    assert "no candidate 'zzz'" in nasproxy(folder, "export", run, "--candidate", "zzz", code=2)
+    assert "starts with 'zzz', but none has" in nasproxy(folder, "export", run, "--candidate", "zzz", code=2)
     (line,) = (text for text in report["commands"] if "search" in text)
     assert "--rungs naswot,epochs=2" in line
     assert "--scores synflow,early_stop" in line
@@ -505,7 +507,7 @@ def test_a_set_larger_than_the_data_is_evaluated_alone(tmp_path):
     words = ["--ipc", "180", "--init", "noise", "--outer-steps", "1", "--inner-steps", "1", "--width", "4"]
     nasproxy(tmp_path, "build-proxy", "--batch-real", "8", "--out", "large.safetensors", *words)
     text = nasproxy(tmp_path, "evaluate", "large.safetensors", "--nets", "1", "--epochs", "1")
-    assert "left out  random real images: some class has fewer training images" in text
+    assert "left out  random real images: a class has fewer training images" in text
     assert "difference" not in text
 
 
@@ -513,7 +515,9 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     assert "'herdin'. Did you mean 'herding'" in nasproxy(tmp_path, "compare", "--methods", "random,herdin", code=2)
     assert "whole numbers" in nasproxy(tmp_path, "compare", "--ipc", "1,x", code=2)
     assert "at least one method" in nasproxy(tmp_path, "compare", "--methods", ",", code=2)
-    assert "No set could be made" in nasproxy(tmp_path, "compare", "--methods", "random", "--ipc", "500", code=2)
+    assert "At least one set must be built, but none could be" in nasproxy(
+        tmp_path, "compare", "--methods", "random", "--ipc", "500", code=2
+    )
 
 
 def test_an_option_of_another_method_is_refused(tmp_path):

@@ -7,6 +7,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.cli.commands.evaluate import evaluate as evaluate_command
 from nasproxy.cli.commands.evaluate import lines
+from nasproxy.cli.commands.options import DataOptions, EvaluateOptions
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import save_proxy
 from nasproxy.networks import num_params, seeded
@@ -218,8 +219,5 @@ def test_sets_of_different_data_are_not_compared(tmp_path):
     for size in (40, 41):
         files.append(tmp_path / f"{size}.safetensors")
         save_proxy(toy_proxy(toy_dataset(num_per_class=size)), files[-1])
-    options = dict.fromkeys(("recipe", "epochs", "table", "page", "dataset", "data_dir", "workers"))
     with pytest.raises(NasproxyError, match=r"must come from the same data, but got '.*40\.safetensors' of toy"):
-        evaluate_command(
-            files, nets=[], cross=False, num_nets=1, baseline=False, seed=0, offline=True, device="cpu", **options
-        )
+        evaluate_command(files, EvaluateOptions(num_nets=1, baseline=False), DataOptions(offline=True, device="cpu"))

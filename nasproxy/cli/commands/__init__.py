@@ -1,4 +1,6 @@
-"""What each command does and says, one file per command: the work, and the lines a person reads on the way."""
+"""What each command does and prints, one file per command. They share options.py and output.py, search and validate
+also session.py.
+"""
 
 from nasproxy.cli.commands.build import build
 from nasproxy.cli.commands.check import check, list_everything
@@ -6,14 +8,14 @@ from nasproxy.cli.commands.compare import compare_methods
 from nasproxy.cli.commands.demo import demo
 from nasproxy.cli.commands.evaluate import evaluate
 from nasproxy.cli.commands.export import export
-from nasproxy.cli.commands.options import DataOptions, SearchOptions, ValidateOptions
-from nasproxy.cli.commands.output import Source
+from nasproxy.cli.commands.options import DataOptions, EvaluateOptions, SearchOptions, Source, ValidateOptions
 from nasproxy.cli.commands.report import compare, report
 from nasproxy.cli.commands.search import search
 from nasproxy.cli.commands.validate import plan, validate
 
 __all__ = [
     "DataOptions",
+    "EvaluateOptions",
     "SearchOptions",
     "Source",
     "ValidateOptions",

@@ -1,50 +1,66 @@
-"""``nasproxy compare``."""
+"""``nasproxy compare``: a proxy set by each of several methods, evaluated on one page."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nasproxy.cli.commands.build import build
 from nasproxy.cli.commands.evaluate import evaluate
-from nasproxy.cli.commands.output import Source, say
+from nasproxy.cli.commands.options import DataOptions, EvaluateOptions, Source
+from nasproxy.cli.commands.output import say
 from nasproxy.config import METHODS
 from nasproxy.core.errors import NasproxyError, unknown
 from nasproxy.validation.set_page import Evaluated
 
+DATASET = "digits"
 PAGE_FILE, TABLE_FILE = "compare.html", "trainings.csv"
 
 
 def compare_methods(
-    source: Source,
     methods: Sequence[str],
     sizes: Sequence[int],
+    options: EvaluateOptions,
+    data: DataOptions,
     *,
     overrides: dict[str, Any],
     budget: str | None,
-    networks: Sequence[str],
-    cross: bool,
-    num_nets: int,
-    recipe: str | None,
-    epochs: int | None,
     folder: Path | None,
     run_folder: Path,
-    offline: bool,
-    device: str,
-    workers: int | None,
 ) -> list[Evaluated]:
-    """``nasproxy compare``: a set by every method and size, evaluated and written to one page.
+    """``nasproxy compare``: builds a set by every method and size, evaluates all and writes them to one page.
 
-    A method that cannot make a set of some size is named and left out.
+    A method that cannot build a set of some size is left out, and the terminal says why.
+
+    Args:
+        methods: names of condensation methods.
+        sizes: numbers of images per class.
+        options: which networks are trained on the sets, and how.
+        data: the data and the device.
+        overrides: settings of :class:`~nasproxy.config.CondenseConfig` for every method that reads them.
+        budget: the name of a budget; None chooses one.
+        folder: the folder of sets, page and table; None is a folder in ``run_folder`` named after the data.
+        run_folder: the default folder of runs.
+
+    Returns:
+        What was measured, per set that was built.
+
+    Raises:
+        NasproxyError: when a method is unknown, or no set can be built.
     """
     if not methods or not sizes:
-        raise NasproxyError("`compare` needs at least one method and one number of images per class, but got none.")
+        raise NasproxyError(
+            "`compare` needs at least one method and one number of images per class, but got none: give --methods and "
+            "--ipc."
+        )
     for method in methods:
         if method not in METHODS:
             raise unknown("method", method, METHODS)
-    folder = folder or run_folder / f"compare-{Path(source.spec).stem}"
+    spec = data.dataset or DATASET
+    folder = folder or run_folder / f"compare-{Path(spec).stem}"
     files, left_out = [], []
     for ipc in dict.fromkeys(sizes):
         for method in dict.fromkeys(methods):
@@ -53,13 +69,13 @@ def compare_methods(
             try:
                 files.append(
                     build(
-                        source,
+                        Source(spec, data.data_dir),
                         own | {"method": method, "ipc": ipc},
                         budget=budget,
                         out=None,
                         folder=folder,
-                        offline=offline,
-                        device=device,
+                        offline=data.offline,
+                        device=data.device,
                         force=False,
                     )
                 )
@@ -67,39 +83,35 @@ def compare_methods(
                 left_out.append(f"{method}, {ipc} per class: {error}")
                 say("left out", left_out[-1])
     if not files:
-        raise NasproxyError(f"No set could be made: {left_out[0]}")
-    options: dict[str, Any] = {"nets": num_nets, "cross": cross or None, "network": list(networks)} | overrides
-    options |= {"budget": budget, "recipe": recipe, "epochs": epochs}
+        raise NasproxyError(f"At least one set must be built, but none could be: {left_out[0]}")
     found = evaluate(
         files,
-        nets=networks,
-        cross=cross,
-        num_nets=num_nets,
-        recipe=recipe,
-        epochs=epochs,
-        baseline=True,
-        seed=overrides["seed"],
+        options,
+        replace(data, dataset=None),
         table=folder / TABLE_FILE,
         page=folder / PAGE_FILE,
-        commands=[_command(source.spec, methods, sizes, options)],
-        dataset=None,
-        data_dir=source.data_dir,
-        offline=offline,
-        device=device,
-        workers=workers,
+        commands=[_command(spec, methods, sizes, options, overrides, budget)],
     )
     for line in left_out:
         say("left out", line)
     return found
 
 
-def _command(spec: str, methods: Sequence[str], sizes: Sequence[int], options: dict[str, Any]) -> str:
-    """The command that repeats it; an option of None was not given, one of True is a flag, a list repeats it."""
+def _command(
+    spec: str,
+    methods: Sequence[str],
+    sizes: Sequence[int],
+    options: EvaluateOptions,
+    overrides: dict[str, Any],
+    budget: str | None,
+) -> str:
+    """The command that repeats the comparison."""
     words = ["nasproxy", "compare", "--dataset", spec, "--methods", ",".join(methods)]
-    words += ["--ipc", ",".join(map(str, sizes))]
-    for name, value in options.items():
-        option = f"--{name.replace('_', '-')}"
-        for each in value if isinstance(value, list) else [value]:
-            if each is not None:
-                words += [option] if each is True else [option, str(each)]
+    words += ["--ipc", ",".join(map(str, sizes)), "--nets", str(options.num_nets)]
+    words += ["--cross"] if options.cross else []
+    for network in options.networks:
+        words += ["--network", network]
+    for name, value in (overrides | {"budget": budget, "recipe": options.recipe, "epochs": options.epochs}).items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""``nasproxy evaluate``."""
+"""``nasproxy evaluate``: networks that are trained on proxy sets, and the tables that the terminal shows of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nasproxy.cli.commands.output import device_named, load_data, say, say_workers, source_of
+from nasproxy.cli.commands.options import DataOptions, EvaluateOptions
+from nasproxy.cli.commands.output import check_new_file, device_named, load_data, say, say_workers, source_of
 from nasproxy.condense.build import recipe_named
 from nasproxy.config import Recipe
+from nasproxy.core.devices import DeviceChoice
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.core.progress import progress_bar
-from nasproxy.data.proxy_set import load_proxy
+from nasproxy.data import Dataset
+from nasproxy.data.proxy_set import ProxySet, load_proxy
 from nasproxy.networks import seeded
 from nasproxy.scores.baselines import rival_recipe
 from nasproxy.search.run_folder import LEDGER_FILE
@@ -33,103 +36,133 @@ from nasproxy.validation.set_page import (
 
 def evaluate(
     proxies: Sequence[Path],
+    options: EvaluateOptions,
+    data: DataOptions,
     *,
-    nets: Sequence[str],
-    cross: bool,
-    num_nets: int,
-    recipe: str | None,
-    epochs: int | None,
-    baseline: bool,
-    seed: int,
-    table: Path | None,
-    page: Path | None,
+    table: Path | None = None,
+    page: Path | None = None,
     commands: Sequence[str] = (),
-    dataset: str | None,
-    data_dir: Path | None,
-    offline: bool,
-    device: str,
-    workers: int | None,
 ) -> list[Evaluated]:
-    """``nasproxy evaluate``: fresh nets on each set beside random real images, measured on the test split.
+    """``nasproxy evaluate``: trains new networks on each set and on random real images; prints their test accuracy.
 
-    Several sets also give the cross-architecture matrix. Without ``nets`` a set trains the net it was matched with; one
-    that was matched with none, as random images, takes that of the first set that names one.
+    Several sets are also compared in one table. Without ``options.networks`` a set trains the network that it was
+    matched with. A set that was matched with none, such as random images, trains that of the first set that has one.
+
+    Args:
+        proxies: the proxy files; all must come from the same data.
+        options: which networks are trained, and how.
+        data: the data and the device.
+        table: a CSV file to write, one row per training.
+        page: an HTML page to write.
+        commands: the commands that repeat this comparison, for the page.
+
+    Returns:
+        What was measured, per proxy file.
+
+    Raises:
+        NasproxyError: when a file cannot be read, or the sets come from different data.
     """
-    if num_nets < 1 or (epochs is not None and epochs < 1):
-        raise NasproxyError(f"`nets >= 1` and `epochs >= 1` must hold, but got nets={num_nets}, epochs={epochs}.")
-    asked = [parse_net(text) for text in nets]
-    loaded = [(path, load_proxy(path)) for path in proxies]
-    if len({proxy.provenance["dataset"]["fingerprint"] for _, proxy in loaded}) > 1:
-        of_each = ", ".join(f"'{path}' of {proxy.provenance['dataset']['name']}" for path, proxy in loaded)
-        raise NasproxyError(
-            f"Sets that are compared must come from the same data, but got {of_each}: evaluate those of each data set "
-            "by a command of their own."
-        )
-    own_nets = [own_net(proxy) for _, proxy in loaded]
+    for option, file in (("--csv", table), ("--html", page)):
+        check_new_file(option, file)
+    asked = [parse_net(text) for text in options.networks]
+    proxy_sets = [load_proxy(path) for path in proxies]
+    _check_same_data(proxies, proxy_sets)
+    own_nets = [own_net(proxy) for proxy in proxy_sets]
     common = next(filter(None, own_nets), NetSpec("convnet"))
-    choice = device_named(device)
+    choice = device_named(data.device)
     sets: list[Evaluated] = []
-    data, of = None, None
-    names = named([path for path, _ in loaded], [proxy for _, proxy in loaded])
-    for name, (path, proxy), own in zip(names, loaded, own_nets, strict=True):
-        source = source_of(proxy, dataset, data_dir)
-        if source != of or data is None:
-            data, of = load_data(source, offline=offline), source
-        recipes = [
-            proxy.recipe_of(number) if recipe is None else recipe_named(recipe, data)
-            for number in range(proxy.num_sets)
-        ]
-        if epochs is not None:
-            recipes = [replace(each, epochs=epochs) for each in recipes]
+    dataset, source_of_data = None, None
+    for name, path, proxy, own in zip(named(proxies, proxy_sets), proxies, proxy_sets, own_nets, strict=True):
+        source = source_of(proxy, data)
+        if source != source_of_data or dataset is None:
+            dataset, source_of_data = load_data(source, offline=data.offline), source
         say("proxy", f"{path} ({proxy.describe()})")
-        say("recipe", _recipe_text(recipes[0]))
-        sizes = [len(indices) for indices in data.train.by_class(data.num_classes)]
-        beside = baseline and all(size >= count for size, count in zip(sizes, proxy.counts, strict=True))
-        if baseline and not beside:
-            say("left out", "random real images: some class has fewer training images than the set has of it")
-        rival = rival_recipe(recipes[0], data)
-        if beside and rival != recipes[0]:
-            say("", f"that was learned for these images; random ones: {_recipe_text(rival)}")
-        wanted = _that_fit(CROSS, data.input_shape, data.num_classes) if cross else (asked or [own or common])
-        ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
-        with hire(workers, choice.device, tell=partial(say, "worker")) as crew, progress_bar("evaluating") as progress:
-            say_workers(crew)
-            found = evaluate_proxy(
-                proxy,
-                data,
-                wanted,
-                num_nets=num_nets,
-                recipes=recipes,
-                baseline=beside,
-                seed=seed,
-                ledger=ledger,
-                crew=crew,
-                progress=progress,
-            )
-        ledger.close()
+        found = _evaluate_set(path, proxy, dataset, asked or [own or common], options, choice)
         sets.append(Evaluated(name, proxy, tuple(found)))
-        print()
-        for line in lines(found, num_sets=proxy.num_sets):
-            print(line)
-        print()
+        print("\n" + "\n".join(lines(found, num_sets=proxy.num_sets)) + "\n")
     if len(sets) > 1:
+        print("Test accuracy in %, ± half of its 95 % interval; * marks the best set of a network.\n")
         print("\n".join(matrix_lines(sets)), end="\n\n")
     if table is not None:
         write_atomically(table, trainings_csv(sets).encode())
         say("table", str(table))
-    if page is not None and data is not None:
-        say("page", str(write_sets(sets, data, page, commands=commands)))
+    if page is not None and dataset is not None:
+        say("page", str(write_sets(sets, dataset, page, commands=commands)))
     return sets
 
 
+def _check_same_data(paths: Sequence[Path], proxy_sets: Sequence[ProxySet]) -> None:
+    if len({proxy.provenance["dataset"]["fingerprint"] for proxy in proxy_sets}) > 1:
+        of_each = ", ".join(
+            f"'{path}' of {proxy.provenance['dataset']['name']}" for path, proxy in zip(paths, proxy_sets, strict=True)
+        )
+        raise NasproxyError(
+            f"Sets that are compared must come from the same data, but got {of_each}: evaluate the sets of each data "
+            "set by a separate command."
+        )
+
+
+def _evaluate_set(
+    path: Path,
+    proxy: ProxySet,
+    dataset: Dataset,
+    nets: Sequence[NetSpec],
+    options: EvaluateOptions,
+    choice: DeviceChoice,
+) -> list[Comparison]:
+    """Trains ``nets``, or those of the cross-architecture table, on one file's sets; prints recipe and progress."""
+    recipes = _recipes(proxy, dataset, options)
+    say("recipe", _recipe_text(recipes[0]))
+    baseline = options.baseline and _has_random_images(proxy, dataset)
+    rival = rival_recipe(recipes[0], dataset)
+    if baseline and rival != recipes[0]:
+        say("", f"for random images, because that one was learned for this set: {_recipe_text(rival)}")
+    wanted = _that_fit(CROSS, dataset.input_shape, dataset.num_classes) if options.cross else nets
+    ledger = Ledger(path.parent / LEDGER_FILE, tell=partial(say, "storage"))
+    crew_of = partial(hire, options.workers, choice.device, tell=partial(say, "worker"))
+    with crew_of() as crew, progress_bar("evaluating") as progress:
+        say_workers(crew)
+        found = evaluate_proxy(
+            proxy,
+            dataset,
+            wanted,
+            num_nets=options.num_nets,
+            recipes=recipes,
+            baseline=baseline,
+            seed=options.seed,
+            ledger=ledger,
+            crew=crew,
+            progress=progress,
+        )
+    ledger.close()
+    return found
+
+
+def _recipes(proxy: ProxySet, dataset: Dataset, options: EvaluateOptions) -> list[Recipe]:
+    """The training recipe of each set in the file."""
+    recipes = [
+        proxy.recipe_of(number) if options.recipe is None else recipe_named(options.recipe, dataset)
+        for number in range(proxy.num_sets)
+    ]
+    return recipes if options.epochs is None else [replace(each, epochs=options.epochs) for each in recipes]
+
+
+def _has_random_images(proxy: ProxySet, dataset: Dataset) -> bool:
+    """Whether every class has as many training images as the set has images of it; says so if not."""
+    sizes = [len(indices) for indices in dataset.train.by_class(dataset.num_classes)]
+    enough = all(size >= count for size, count in zip(sizes, proxy.counts, strict=True))
+    if not enough:
+        say("left out", "random real images: a class has fewer training images than the set has images of it")
+    return enough
+
+
 def _recipe_text(recipe: Recipe) -> str:
-    return (
-        f"{recipe.epochs} epochs, learning rate {recipe.lr:.3g} ({recipe.schedule}), augmentation {recipe.augmentation}"
-    )
+    epochs = f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
+    return f"{epochs}, learning rate {recipe.lr:.3g} ({recipe.schedule}), augmentation {recipe.augmentation}"
 
 
 def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_classes: int) -> list[NetSpec]:
-    """``specs`` without those that cannot be built for these images, which are named."""
+    """``specs`` without those that cannot be built for images of ``input_shape``; says which are left out."""
     fitting = []
     for spec in specs:
         try:
@@ -142,7 +175,7 @@ def _that_fit(specs: Sequence[NetSpec], input_shape: tuple[int, int, int], num_c
 
 
 def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
-    """The table for a terminal: per net the set, random real images and the difference, in percent."""
+    """The table of one file for a terminal: per network the set, random real images and the difference, in percent."""
     rows = [("net", "trained on", "n", "test accuracy, % (95 %)", "std")]
     for comparison in comparisons:
         for row in (comparison.row, comparison.baseline):
@@ -158,22 +191,20 @@ def lines(comparisons: Sequence[Comparison], *, num_sets: int) -> list[str]:
                 )
         if comparison.difference is not None:
             rows.append(("", "difference", "", points_interval(comparison.difference), ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    text = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    text.insert(1, "  ".join("-" * width for width in widths))
+    text = _aligned(rows)
     failures = [(row.net, reason) for c in comparisons for row in (c.row, c.baseline) if row for reason in row.failures]
     text += [f"failed: {net}: {reason}" for net, reason in failures]
     if num_sets > 1:
-        text.append(f"Intervals of the set are over its {num_sets} sets.")
+        text.append(f"The intervals are over the {num_sets} sets of the file.")
     else:
-        text.append("Intervals of the set are over nets on this one set; another set may differ by more (--num-sets).")
+        text.append("The intervals are over networks on this one set. Another set may differ by more (--num-sets).")
     if any(comparison.baseline for comparison in comparisons):
-        text.append("Every net of the random images has a draw of its own.")
+        text.append("Every network of the random real images trains on its own draw of them.")
     return text
 
 
 def matrix_lines(sets: Sequence[Evaluated]) -> list[str]:
-    """The cross-architecture matrix for a terminal: nets in rows, sets in columns, the best of a row with a star."""
+    """The table of several files for a terminal: networks in rows, sets in columns, the best of a row with a star."""
     keys = [chr(ord("A") + place) if place < 26 else str(place) for place in range(len(sets))]
     rows = [("net", *keys)]
     for net in nets_of(sets):
@@ -187,7 +218,12 @@ def matrix_lines(sets: Sequence[Evaluated]) -> list[str]:
             half = "" if mean.low is None else f" ± {100 * (mean.value - mean.low):.1f}"
             cells.append(f"{100 * mean.value:.1f}{half}{'*' if mean.value == best else ''}")
         rows.append((str(net), *cells))
+    return [*(f"{key}  {one.name}" for key, one in zip(keys, sets, strict=True)), "", *_aligned(rows)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """``rows`` in columns of equal width, with a rule below the first row."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     text = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     text.insert(1, "  ".join("-" * width for width in widths))
-    return [*(f"{key}  {one.name}" for key, one in zip(keys, sets, strict=True)), "", *text]
+    return text

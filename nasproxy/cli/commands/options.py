@@ -1,4 +1,4 @@
-"""Option values that always travel together, as frozen values that commands pass on."""
+"""Options that always travel together, as frozen values that commands pass on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from nasproxy.config import EvaluateConfig
+from nasproxy.core.errors import NasproxyError
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a person named a data set. It is kept in the record of a proxy set, so that later commands find the data.
+
+    Attributes:
+        spec: the name of a data set, a folder or a file.
+        data_dir: the folder of named data sets; None stands for the default.
+        image_size: the side in pixels to which images are resized; None stands for their own size.
+    """
+
+    spec: str
+    data_dir: Path | None = None
+    image_size: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The values as JSON can hold them."""
+        data_dir = None if self.data_dir is None else str(self.data_dir)
+        return {"spec": self.spec, "data_dir": data_dir, "image_size": self.image_size}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Source:
+        """The inverse of :meth:`as_json`; files of earlier versions may lack all values but ``spec``."""
+        data_dir = values.get("data_dir")
+        return Source(values["spec"], None if data_dir is None else Path(data_dir), values.get("image_size"))
 
 
 @dataclass(frozen=True)
@@ -24,6 +53,43 @@ class DataOptions:
     data_dir: Path | None = None
     offline: bool = False
     device: str = "auto"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Which networks ``evaluate`` and ``compare`` train on each proxy set, and how.
+
+    Attributes:
+        networks: texts such as ``resnet18:norm=batch``; none stands for the network that the set was matched with.
+        cross: whether the networks of the usual cross-architecture table are trained instead.
+        num_nets: the number of networks of each kind, on each set.
+        recipe: the name of a training recipe; None stands for the one stored with the set.
+        epochs: the training epochs; None stands for the recipe's.
+        baseline: whether equally many random real images are evaluated as well.
+        seed: the seed of every random number.
+        workers: the number of worker processes; None stands for what the device can use.
+
+    Raises:
+        NasproxyError: when a number is below 1, or ``networks`` and ``cross`` are both given.
+    """
+
+    networks: tuple[str, ...] = ()
+    cross: bool = False
+    num_nets: int = EvaluateConfig.nets
+    recipe: str | None = None
+    epochs: int | None = None
+    baseline: bool = True
+    seed: int = EvaluateConfig.seed
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("nets", self.num_nets), ("epochs", self.epochs)):
+            if value is not None and value < 1:
+                raise NasproxyError(f"`{name} >= 1` must hold, but got {name}={value}.")
+        if self.cross and self.networks:
+            raise NasproxyError(
+                f"--cross names the networks itself, but got --network {self.networks[0]} too: leave one of them out."
+            )
 
 
 @dataclass(frozen=True)

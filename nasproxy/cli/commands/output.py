@@ -1,12 +1,12 @@
-"""What several commands share: how data, device, plan and space are loaded and said."""
+"""The lines that several commands print, and what they load or choose when they print them: data, device and space."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+from nasproxy.cli.commands.options import DataOptions, Source
 from nasproxy.condense.build_plan import BuildPlan
 from nasproxy.core import distributed
 from nasproxy.core.devices import DeviceChoice, choose_device
@@ -20,31 +20,18 @@ from nasproxy.spaces import SearchSpace, SpaceInspection
 from nasproxy.training.jobs import Crew
 
 
-@dataclass(frozen=True)
-class Source:
-    """How a person named the data set; kept in the proxy's record so that later commands find it again."""
-
-    spec: str
-    data_dir: Path | None = None
-    image_size: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        data_dir = None if self.data_dir is None else str(self.data_dir)
-        return {"spec": self.spec, "data_dir": data_dir, "image_size": self.image_size}
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> Source:
-        data_dir = values.get("data_dir")
-        return Source(values["spec"], None if data_dir is None else Path(data_dir), values.get("image_size"))
-
-
 def say(topic: str, text: str) -> None:
-    """One line of a command's output: a short topic, then the facts."""
+    """Prints one line: a short topic, then the facts. Of several processes only the first prints."""
     if distributed.own_rank() == 0:
         print(f"{topic:<10}{text}", flush=True)
 
 
 def load_data(source: Source, *, offline: bool) -> Dataset:
+    """Loads the data set that ``source`` names, and prints its size.
+
+    Raises:
+        NasproxyError: when there is no such data set, or it cannot be read or downloaded.
+    """
     with progress_bar("loading data") as progress:
         dataset = load_dataset(
             source.spec,
@@ -62,45 +49,67 @@ def load_data(source: Source, *, offline: bool) -> Dataset:
     return dataset
 
 
+def source_of(proxy: ProxySet, data: DataOptions) -> Source:
+    """The data set for a proxy set: the one in ``data`` if it is given, else the one in the proxy set's record.
+
+    Raises:
+        NasproxyError: when neither names it.
+    """
+    recorded = Source.from_json(proxy.record["source"]) if proxy.record.get("source") else None
+    if data.dataset is not None:
+        source = Source(data.dataset, image_size=proxy.input_shape[1] if recorded and recorded.image_size else None)
+    elif recorded is not None:
+        source = recorded
+    else:
+        raise NasproxyError("A proxy file must record its data set, but this one does not: give --dataset.")
+    return source if data.data_dir is None else replace(source, data_dir=data.data_dir)
+
+
 def device_named(name: str) -> DeviceChoice:
+    """Chooses the device called ``name``, and prints it with the reason.
+
+    Raises:
+        NasproxyError: when there is no such device.
+    """
     choice = choose_device(name)
     say("device", str(choice))
     return choice
 
 
 def say_workers(crew: Crew) -> None:
+    """Prints the number of worker processes, if there are several."""
     if crew.size > 1:
         say("workers", f"{crew.size} processes")
 
 
 def say_plan(plan: BuildPlan | SearchPlan) -> None:
+    """Prints the budget and why it was chosen, the differences from the paper's protocol, and the estimated time."""
     say("budget", f"{plan.budget} ({plan.why})")
-    say("", f"leaves out against the paper's protocol: {plan.leaves_out or 'nothing'}")
-    ends = datetime.now() + timedelta(seconds=plan.seconds)
-    clock = ends.strftime("%H:%M" if plan.seconds < 12 * 3600 else "%H:%M on %d %B")
-    say("time", f"about {duration(plan.seconds)}, until about {clock}")
-
-
-def source_of(proxy: ProxySet, dataset: str | None, data_dir: Path | None) -> Source:
-    recorded = Source.from_json(proxy.record["source"]) if proxy.record.get("source") else None
-    if dataset is None and recorded is None:
-        raise NasproxyError("The proxy file does not say where its data are: name them with --dataset.")
-    source = (
-        recorded
-        if dataset is None
-        else Source(dataset, image_size=proxy.input_shape[1] if recorded and recorded.image_size else None)
-    )
-    assert source is not None
-    return source if data_dir is None else replace(source, data_dir=data_dir)
+    say("", f"differences from the paper's protocol: {plan.leaves_out or 'none'}")
+    end = datetime.now() + timedelta(seconds=plan.seconds)
+    clock = end.strftime("%H:%M" if plan.seconds < 12 * 3600 else "%H:%M on %d %B")
+    say("time", f"about {duration(plan.seconds)}, finished at about {clock}")
 
 
 def say_space(space: SearchSpace, inspection: SpaceInspection) -> None:
+    """Prints how many candidates of ``space`` can be built for the data, and why the others cannot.
+
+    Raises:
+        NasproxyError: when none can be built.
+    """
     for topic, line in zip(("space", "", *[""] * len(inspection.invalid)), inspection.describe(), strict=False):
         say(topic, line)
     if inspection.num_valid == 0:
-        raise NasproxyError(f"No candidate of space '{space.name}' can be built for these data: widen the space.")
+        raise NasproxyError(
+            f"No candidate of space '{space.name}' can be built for these data: change its parameters or its limits."
+        )
 
 
-def size_text(space: SearchSpace) -> str:
-    size = space.size()
-    return "infinitely many candidates" if size is None else f"{size:,} candidates"
+def check_new_file(option: str, path: Path | None) -> None:
+    """Refuses the value of an output option that is a folder.
+
+    Raises:
+        NasproxyError: naming ``option``.
+    """
+    if path is not None and path.is_dir():
+        raise NasproxyError(f"{option} takes a file, but '{path}' is a folder: name a file in it.")

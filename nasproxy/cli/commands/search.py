@@ -70,7 +70,7 @@ def search(options: SearchOptions, lines: JsonLines | None = None) -> Path:
     proxy_path = options.proxy or newest_proxy(options.proxy_folder)
     say("proxy", f"{proxy_path}{'' if options.proxy else ' (the newest one; --proxy takes another)'}")
     proxy = load_proxy(proxy_path)
-    source = source_of(proxy, options.data.dataset, options.data.data_dir)
+    source = source_of(proxy, options.data)
     prepared = prepare(space, proxy, source, options.data, options.beside)
     table = None if options.truth is None else load_truth(options.truth, space)
     run = _run_folder(options, prepared)
