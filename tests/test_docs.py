@@ -78,6 +78,13 @@ def test_a_newcomer_finds_what_to_change():
         assert name in defined, f"{file} does not define {name}"
 
 
+def test_the_page_of_the_command_line_is_current():
+    command = [sys.executable, ROOT / "docs" / "command_line.py", "--check"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+
+
 def test_files_that_are_named_exist():
     """In the documentation, paths below the root of the repository are real."""
     paths = re.compile(r"\b((?:nasproxy|benchmarks|tests|search_spaces)/[\w/]+\.(?:py|md|json|yaml))")
