@@ -6,7 +6,19 @@ import os
 import sys
 from pathlib import Path
 
-COMMANDS = "demo build-proxy search validate report export evaluate compare check list schema".split()
+COMMANDS = [
+    "demo",
+    "build-proxy",
+    "search",
+    "validate",
+    "report",
+    "export",
+    "evaluate",
+    "compare",
+    "check",
+    "list",
+    "schema",
+]
 HEAD = """# Command line
 
 The page is made from `nasproxy COMMAND --help` by `python docs/command_line.py`.
