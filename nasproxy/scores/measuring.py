@@ -18,7 +18,7 @@ from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST, measure
 from nasproxy.training.fit import TrainingImages, failure_of
-from nasproxy.training.results import MINUS_INFINITY, Fit
+from nasproxy.training.results import FailureKind, Fit, failed_fit
 from nasproxy.training.tasks import Task, real_images
 
 
@@ -40,14 +40,15 @@ class MeasuringTask(Task):
         """As :meth:`TrainingTask.run`, but never kept; a score that is infinite or NaN is a failure, too."""
         start = time.perf_counter()
         images, labels = train.batch(slice(None), device)
-        failure, value = None, math.nan
         try:
             value = measure(self.score, seeded(build, derive_seed(seed, "init")).to(device), images, labels, seed=seed)
-            if not math.isfinite(value):
-                failure = f"undefined: {self.score} {MINUS_INFINITY if value == -math.inf else f'is {value}'}"
         except (RuntimeError, ValueError) as error:
-            failure = failure_of(error)
-        return Fit(None if failure else value, None, time.perf_counter() - start, failure)
+            return failure_of(error, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        if not math.isfinite(value):
+            kind = FailureKind.MINUS_INFINITY if value == -math.inf else FailureKind.UNDEFINED
+            return failed_fit(kind, f"undefined: {self.score} is {value}", seconds)
+        return Fit(value, None, seconds)
 
 
 def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTask:

@@ -56,8 +56,8 @@ def combined(
     num_seeds = min(score.num_seeds for score in scores)
     values = [score.value for score in scores if score.value is not None]
     if len(values) < len(scores):
-        reason = next(score.failure for score in scores if score.failure is not None)
-        return MeanScore(None, None, None, seconds, num_seeds, reason), ()
+        failed = next(score for score in scores if score.failure is not None)
+        return replace(failed, seconds=seconds, num_seeds=num_seeds), ()
     num_terms = len(objective.terms)
     if not objective.is_sum:
         return replace(scores[0], seconds=seconds), tuple(values[1:])

@@ -27,7 +27,7 @@ from nasproxy.core.files import write_atomically
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data.augment import apply_augmentation, mirrored_first, sample_augmentation
 from nasproxy.networks import seeded
-from nasproxy.training.results import Fit
+from nasproxy.training.results import FailureKind, Fit, failed_fit
 
 EVALUATION_BATCH = 512
 CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
@@ -314,10 +314,6 @@ def evaluate(
     return correct.item() / n, loss.item() / n
 
 
-# How the failure of a training begins that ran out of memory.
-OUT_OF_MEMORY = "out of memory"
-
-
 def images_per_pass(net: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> int | None:
     """Images that train fastest at once: as many as the CPU's cache holds; None, all, on a GPU or for batch norms.
 
@@ -332,10 +328,17 @@ def images_per_pass(net: nn.Module, input_shape: tuple[int, int, int], device: t
     return max(1, room(device) // each, math.ceil(OVER_WEIGHTS * weights / each))
 
 
-def failure_of(error: RuntimeError | ValueError) -> str:
-    """What torch says of a net that cannot be built or run, as a reason in one line."""
-    kind = OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) else type(error).__name__
-    return f"{kind}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+def failure_of(error: RuntimeError | ValueError, seconds: float) -> Fit:
+    """The failure of a net that torch could not build or run; the reason is the first line of the error.
+
+    Args:
+        error: what torch raised; ``OutOfMemoryError`` is a RuntimeError.
+        seconds: how long the attempt took.
+    """
+    line = str(error).splitlines()[0] if str(error) else "no message"
+    if isinstance(error, torch.OutOfMemoryError):
+        return failed_fit(FailureKind.OUT_OF_MEMORY, f"out of memory: {line}", seconds)
+    return failed_fit(FailureKind.NET_ERROR, f"{type(error).__name__}: {line}", seconds)
 
 
 def train_candidate(
@@ -367,8 +370,8 @@ def train_candidate(
     joules = None if before is not None else energy_meter(device)  # nobody knows what the part before took
     shape = train.images.shape[1], train.images.shape[2], train.images.shape[3]
 
-    def failed(reason: str) -> Fit:
-        return Fit(None, None, time.perf_counter() - start, reason)
+    def elapsed() -> float:
+        return time.perf_counter() - start
 
     def measured() -> Fit:
         net = seeded(build, derive_seed(seed, "init")).to(device)
@@ -394,13 +397,13 @@ def train_candidate(
             on_update=on_update,
         )
         if not math.isfinite(last.item()):
-            return failed(f"diverged: the training loss became {last.item()}")
+            return failed_fit(FailureKind.DIVERGED, f"diverged: the training loss became {last.item()}", elapsed())
         accuracy, loss = evaluate(net, held_out, device, per_pass=size, precision=precision)
         if not math.isfinite(loss):
-            return failed(f"diverged: the held-out loss became {loss}")
+            return failed_fit(FailureKind.DIVERGED, f"diverged: the held-out loss became {loss}", elapsed())
         points = () if curve is None else (*curve.points, (recipe.epochs, accuracy))
         taken = None if joules is None else joules()
-        return Fit(accuracy, loss, time.perf_counter() - start, curve=points, joules=taken)
+        return Fit(accuracy, loss, elapsed(), curve=points, joules=taken)
 
     fewer: int | None = None
     try:
@@ -408,11 +411,11 @@ def train_candidate(
             try:
                 return measured()
             except torch.OutOfMemoryError as error:
-                reason = failure_of(error)
+                failure = failure_of(error, elapsed())
             fewer = (fewer or min(recipe.batch_size, len(train.images))) // 2
             if fewer < 1 or couples_images(seeded(build, 0), shape):
-                return failed(reason)
+                return failure
             if device.type == "cuda":
                 torch.cuda.empty_cache()
     except (RuntimeError, ValueError) as error:
-        return failed(failure_of(error))
+        return failure_of(error, elapsed())

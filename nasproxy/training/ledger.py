@@ -23,7 +23,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 
 _TABLES = sql.MetaData()
 _KEY = ("candidate", "score", "setting")
@@ -41,6 +41,7 @@ _EVALUATIONS = sql.Table(
     sql.Column("failure", sql.Text),
     sql.Column("curve", sql.Text),  # accuracies by epoch as JSON; empty where it was not watched
     sql.Column("joules", sql.Double),
+    sql.Column("failure_kind", sql.String(32)),  # a FailureKind; a row of an earlier version has none
 )
 _CLAIMS = sql.Table(
     "claims",
@@ -153,12 +154,16 @@ class Ledger:
         if row is None:
             return None
         curve = tuple((int(epoch), float(value)) for epoch, value in json.loads(row["curve"] or "[]"))
-        return Evaluation(**{**row, "params": json.loads(row["params"]), "curve": curve})
+        kind = row["failure_kind"] or _kind_of(row["failure"])
+        own = {"params": json.loads(row["params"]), "curve": curve, "failure_kind": kind and FailureKind(kind)}
+        return Evaluation(**{**row, **own})
 
     def add(self, evaluation: Evaluation) -> None:
         """Stores ``evaluation`` durably. Of two with the same key the first is kept."""
         curve = json.dumps(evaluation.curve) if evaluation.curve else None
-        values = asdict(evaluation) | {"params": json.dumps(evaluation.params), "curve": curve}
+        kind = None if evaluation.failure_kind is None else evaluation.failure_kind.value
+        values = asdict(evaluation)
+        values |= {"params": json.dumps(evaluation.params), "curve": curve, "failure_kind": kind}
 
         def write() -> None:
             try:
@@ -225,6 +230,20 @@ class Ledger:
     def close(self) -> None:
         """Closes its connections."""
         self._engine.dispose()
+
+
+def _kind_of(failure: str | None) -> FailureKind | None:
+    """The kind of a failure in a row of an earlier version, which has the text alone."""
+    if failure is None:
+        return None
+    if failure.startswith("undefined"):
+        return FailureKind.MINUS_INFINITY if failure.endswith("is -inf") else FailureKind.UNDEFINED
+    beginnings = {
+        "out of memory": FailureKind.OUT_OF_MEMORY,
+        "diverged": FailureKind.DIVERGED,
+        "its worker": FailureKind.WORKER_DIED,
+    }
+    return next((kind for text, kind in beginnings.items() if failure.startswith(text)), FailureKind.NET_ERROR)
 
 
 def _where(table: sql.Table, values: dict[str, str]) -> list[Any]:

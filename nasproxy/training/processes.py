@@ -28,9 +28,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.fit import OUT_OF_MEMORY
 from nasproxy.training.jobs import BEAT_SECONDS, Crew, Inline, Job, Result
-from nasproxy.training.results import Fit
+from nasproxy.training.results import FailureKind, Fit, failed_fit
 from nasproxy.training.tasks import NO_IMAGES
 
 MAX_ATTEMPTS = 3
@@ -234,12 +233,17 @@ class Processes:
         job = worker.job
         if "seed" not in message or job is None:
             return []
-        seed, curve = message.pop("seed"), message.pop("curve")
+        seed, curve, kind = message.pop("seed"), message.pop("curve"), message.pop("failure_kind")
         if message["joules"] is not None:  # the device's, while all were at work
             message["joules"] /= self.size
-        fit = Fit(**message, curve=tuple((epoch, value) for epoch, value in curve))
-        starved = fit.failure is not None and fit.failure.startswith(OUT_OF_MEMORY)
-        if starved and self.size > 1 and self._alone is not worker:  # the others may have taken the memory
+        fit = Fit(
+            **message,
+            failure_kind=None if kind is None else FailureKind(kind),
+            curve=tuple((epoch, value) for epoch, value in curve),
+        )
+        if (
+            fit.failure_kind is FailureKind.OUT_OF_MEMORY and self.size > 1 and self._alone is not worker
+        ):  # the others may have taken the memory
             self._by_themselves.append(replace(job, seeds=tuple(worker.open_seeds)))
             self._idle(worker)
             worker.end()
@@ -273,7 +277,7 @@ class Processes:
                 self._tell(f"a worker {reason} while it trained {job.candidate}: tried again, alone")
             self._by_themselves.append(replace(job, seeds=seeds))
             return []
-        failed = Fit(None, None, 0.0, f"its worker {reason}, and {attempts} attempts ended so")
+        failed = failed_fit(FailureKind.WORKER_DIED, f"its worker {reason}, and {attempts} attempts ended so", 0.0)
         return [Result(job, job.evaluation(seed, failed), finished=seed == seeds[-1]) for seed in seeds]
 
     def _hand_one_alone(self) -> None:

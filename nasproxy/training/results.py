@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from nasproxy.spaces import Params
+
+
+class FailureKind(StrEnum):
+    """Why a candidate has no number. The text beside it says the same to people, with its particulars."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"  # a loss became infinite or NaN
+    NET_ERROR = "net_error"  # torch raised an error while the net was built or run
+    UNDEFINED = "undefined"  # the score is NaN or plus infinity
+    MINUS_INFINITY = "minus_infinity"  # no table can hold this score, but any ranking can: it is the lowest
+    WORKER_DIED = "worker_died"  # its process ended or hung, at every attempt
+    NOT_MEASURED = "not_measured"  # no training is recorded
 
 
 @dataclass(frozen=True)
@@ -26,11 +39,9 @@ class Evaluation:
     loss: float | None
     seconds: float
     failure: str | None = None
+    failure_kind: FailureKind | None = None
     curve: tuple[tuple[int, float], ...] = ()
     joules: float | None = None
-
-
-MINUS_INFINITY = "is -inf"  # how the failure of a score ends that is below all numbers
 
 
 @dataclass(frozen=True)
@@ -46,13 +57,9 @@ class MeanScore:
     seconds: float
     num_seeds: int
     failure: str | None
+    failure_kind: FailureKind | None = None
     curve: tuple[tuple[int, float], ...] = ()
     joules: float | None = None
-
-    @property
-    def is_lowest(self) -> bool:
-        """Whether it failed because the score is minus infinity, which no table holds but any ranking can."""
-        return self.failure is not None and self.failure.endswith(MINUS_INFINITY)
 
 
 def mean_score(evaluations: list[Evaluation]) -> MeanScore:
@@ -63,10 +70,10 @@ def mean_score(evaluations: list[Evaluation]) -> MeanScore:
     seconds = sum(evaluation.seconds for evaluation in evaluations)
     n = len(evaluations)
     if n == 0:
-        return MeanScore(None, None, None, 0.0, 0, "no training is recorded")
+        return MeanScore(None, None, None, 0.0, 0, "no training is recorded", FailureKind.NOT_MEASURED)
     for evaluation in evaluations:
         if evaluation.failure is not None:
-            return MeanScore(None, None, None, seconds, n, evaluation.failure)
+            return MeanScore(None, None, None, seconds, n, evaluation.failure, evaluation.failure_kind)
     values = [evaluation.value for evaluation in evaluations if evaluation.value is not None]
     losses = [evaluation.loss for evaluation in evaluations if evaluation.loss is not None]
     mean = sum(values) / n
@@ -78,7 +85,7 @@ def mean_score(evaluations: list[Evaluation]) -> MeanScore:
         curve = tuple((points[0][0], sum(value for _, value in points) / n) for points in by_epoch)
     energies = [evaluation.joules for evaluation in evaluations if evaluation.joules is not None]
     joules = sum(energies) if len(energies) == n else None
-    return MeanScore(mean, std, sum(losses) / n, seconds, n, None, curve, joules)
+    return MeanScore(mean, std, sum(losses) / n, seconds, n, None, None, curve, joules)
 
 
 @dataclass(frozen=True)
@@ -94,5 +101,18 @@ class Fit:
     loss: float | None
     seconds: float
     failure: str | None = None
+    failure_kind: FailureKind | None = None
     curve: tuple[tuple[int, float], ...] = ()
     joules: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.failure is None) != (self.failure_kind is None):
+            raise ValueError(
+                f"`failure` and `failure_kind` must be given together, but got {self.failure!r} and "
+                f"{self.failure_kind!r}: use failed_fit."
+            )
+
+
+def failed_fit(kind: FailureKind, reason: str, seconds: float) -> Fit:
+    """A fit that gave no number after ``seconds``; ``reason`` is one line for people."""
+    return Fit(None, None, seconds, reason, kind)

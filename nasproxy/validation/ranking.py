@@ -28,7 +28,7 @@ from nasproxy.spaces import SearchSpace, SpaceInspection, uniform_sample
 from nasproxy.training.coordinator import Coordinator
 from nasproxy.training.jobs import Crew, Job
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.results import Evaluation, MeanScore, mean_score
+from nasproxy.training.results import Evaluation, FailureKind, MeanScore, mean_score
 from nasproxy.training.tasks import Task, TrainingTask
 from nasproxy.validation.costs import costs
 from nasproxy.validation.measured import COUNTED, Measured, reliability_of, truths_of
@@ -190,7 +190,8 @@ def validate(
     ]
     for name in [name for name in measured_by if name not in trained]:
         undefined = [one.scores[name] for one in complete if one.scores[name].value is None]
-        if undefined and all(score.is_lowest for score in undefined) and len(undefined) < len(complete):
+        all_lowest = all(score.failure_kind is FailureKind.MINUS_INFINITY for score in undefined)
+        if undefined and all_lowest and len(undefined) < len(complete):
             notes_list.append(
                 f"{measured_by[name].label} is minus infinity for {len(undefined)} of {len(complete)} candidates, "
                 "which it ranks last."

@@ -13,7 +13,7 @@ from nasproxy.networks import num_params, seeded
 from nasproxy.training import tasks
 from nasproxy.training.jobs import Inline
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 from nasproxy.validation.set_accuracy import (
     CROSS,
     Comparison,
@@ -31,7 +31,8 @@ TINY = NetSpec("convnet", (("width", 4), ("depth", 1)))
 
 
 def measured(accuracy, number=0, failure=None):
-    return Evaluation("net", {}, "test", "s", number, accuracy, None if failure else 1.0, 0.1, failure)
+    kind = FailureKind.DIVERGED if failure else None
+    return Evaluation("net", {}, "test", "s", number, accuracy, None if failure else 1.0, 0.1, failure, kind)
 
 
 def run(path, proxy=None, dataset=None, **options):

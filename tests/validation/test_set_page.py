@@ -13,7 +13,7 @@ from toy import toy_dataset, toy_proxy
 
 from nasproxy.cli.commands.evaluate import matrix_lines
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 from nasproxy.validation.set_accuracy import Comparison, Interval, NetSpec, Row, difference_interval
 from nasproxy.validation.set_page import (
     CSV_COLUMNS,
@@ -35,8 +35,8 @@ def trained(values, net=NET):
     """A training for every value; None failed."""
     rows = []
     for number, value in enumerate(values):
-        loss, failure = (None, "diverged") if value is None else (1.0, None)
-        rows.append(Evaluation(str(net), {}, "test", "s", number, value, loss, 0.5, failure))
+        loss, failure, kind = (None, "diverged", FailureKind.DIVERGED) if value is None else (1.0, None, None)
+        rows.append(Evaluation(str(net), {}, "test", "s", number, value, loss, 0.5, failure, kind))
     return tuple(rows)
 
 
