@@ -63,4 +63,4 @@ def combined(
         return replace(scores[0], seconds=seconds), tuple(values[1:])
     assert standings is not None
     value = standings.combine([weight for weight, _ in objective.terms], values[:num_terms])
-    return MeanScore(value, None, None, seconds, num_seeds, None), tuple(values[num_terms:])
+    return MeanScore(value, None, seconds, num_seeds=num_seeds), tuple(values[num_terms:])

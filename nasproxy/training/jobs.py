@@ -53,7 +53,7 @@ class Job:
 
     def evaluation(self, seed: int, fit: Fit) -> Evaluation:
         candidate, score, setting = self.key
-        return Evaluation(candidate, self.params, score, setting, seed, **vars(fit))
+        return Evaluation(**vars(fit), candidate=candidate, params=self.params, score=score, setting=setting, seed=seed)
 
 
 @dataclass(frozen=True)

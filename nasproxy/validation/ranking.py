@@ -181,7 +181,7 @@ def validate(
         measured[place].by_seed[name] = values if len(values) == len(rows) else ()
     for one in measured:
         if truth is not None:
-            one.scores["full"] = MeanScore(truth.accuracy[one.candidate.id], None, None, 0.0, 1, None)
+            one.scores["full"] = MeanScore(truth.accuracy[one.candidate.id], None, 0.0)
     trained = [name for name, own in measured_by.items() if isinstance(own, TrainingTask)]
     complete = [
         one

@@ -146,7 +146,7 @@ def test_standing_is_the_mean_rank_of_the_members():
 
 def score(value, seconds=1.0, failure=None):
     kind = FailureKind.UNDEFINED if failure else None
-    return MeanScore(value, None, None, seconds, 1, failure, kind)
+    return MeanScore(value, None, seconds, failure, kind)
 
 
 def test_a_sum_is_of_standings_and_a_vote_does_not_see_scales():

@@ -11,7 +11,8 @@ from nasproxy.training.results import Evaluation, FailureKind, Fit, failed_fit, 
 def evaluation(seed=0, accuracy=0.5, failure=None):
     loss = None if failure else 1.0
     kind = FailureKind.DIVERGED if failure else None
-    return Evaluation("abc", {"width": 8}, "proxy", "s", seed, accuracy, loss, 1.5, failure, kind)
+    key = {"candidate": "abc", "params": {"width": 8}, "score": "proxy", "setting": "s", "seed": seed}
+    return Evaluation(accuracy, loss, 1.5, failure, kind, **key)
 
 
 def toy_task(epochs=2):

@@ -32,7 +32,8 @@ TINY = NetSpec("convnet", (("width", 4), ("depth", 1)))
 
 def measured(accuracy, number=0, failure=None):
     kind = FailureKind.DIVERGED if failure else None
-    return Evaluation("net", {}, "test", "s", number, accuracy, None if failure else 1.0, 0.1, failure, kind)
+    key = {"candidate": "net", "params": {}, "score": "test", "setting": "s", "seed": number}
+    return Evaluation(accuracy, None if failure else 1.0, 0.1, failure, kind, **key)
 
 
 def run(path, proxy=None, dataset=None, **options):

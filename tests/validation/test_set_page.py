@@ -36,7 +36,8 @@ def trained(values, net=NET):
     rows = []
     for number, value in enumerate(values):
         loss, failure, kind = (None, "diverged", FailureKind.DIVERGED) if value is None else (1.0, None, None)
-        rows.append(Evaluation(str(net), {}, "test", "s", number, value, loss, 0.5, failure, kind))
+        key = {"candidate": str(net), "params": {}, "score": "test", "setting": "s", "seed": number}
+        rows.append(Evaluation(value, loss, 0.5, failure, kind, **key))
     return tuple(rows)
 
 
