@@ -48,7 +48,7 @@ from nasproxy.search.loop import run_search
 from nasproxy.spaces import Candidate, SearchSpace, inspect_space, load_space
 from nasproxy.spaces.inspection import NetSize, num_flops
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.fit import TrainingImages
+from nasproxy.training.images import TrainingImages
 from nasproxy.training.jobs import Crew, Inline, Job, Result
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.processes import Processes, default_size

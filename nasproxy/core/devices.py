@@ -184,6 +184,14 @@ def float32_as(precision: str) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
+def products_in(precision: str, device: torch.device) -> torch.autocast:
+    """A context that takes products in bfloat16 when ``precision`` is "bfloat16", and changes nothing otherwise.
+
+    Use it for one forward pass: torch keeps a copy of the weights it has seen, and would miss an update.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def compiled_program(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """``function`` compiled by torch, a program for each shape of its tensors."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns of CUDA, unasked

@@ -29,8 +29,9 @@ from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet, one_or_all, per_class
 from nasproxy.scores.spending import Spending
-from nasproxy.training.fit import TrainingImages, num_updates
-from nasproxy.training.tasks import TrainingTask, real_images, task_setting
+from nasproxy.training.fit import num_updates
+from nasproxy.training.images import TrainingImages, real_images
+from nasproxy.training.tasks import TrainingTask, task_setting
 
 CPU = torch.device("cpu")
 EMBEDDING_WIDTH = 32  # of k-means' net, beside a proxy set that names no net

@@ -9,7 +9,8 @@ import torch
 from nasproxy.config import CUTOUT_FROM_EPOCHS, FULL_RECIPE, Recipe, ValidateConfig, augmentation_for
 from nasproxy.core.randomness import generator
 from nasproxy.data import Dataset, LabeledImages
-from nasproxy.training.tasks import TrainingTask, real_images, task_setting
+from nasproxy.training.images import real_images
+from nasproxy.training.tasks import TrainingTask, task_setting
 
 
 def full_recipe(dataset: Dataset, epochs: int) -> Recipe:

@@ -17,9 +17,10 @@ from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST, measure
-from nasproxy.training.fit import TrainingImages, failure_of
+from nasproxy.training.candidate import failure_of
+from nasproxy.training.images import TrainingImages, real_images
 from nasproxy.training.results import FailureKind, Fit, failed_fit
-from nasproxy.training.tasks import Task, real_images
+from nasproxy.training.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)

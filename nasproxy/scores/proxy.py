@@ -9,8 +9,8 @@ from nasproxy.config import Recipe, SearchConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet, per_class
-from nasproxy.training.fit import TrainingImages
-from nasproxy.training.tasks import TrainingTask, real_images, task_setting
+from nasproxy.training.images import TrainingImages, real_images
+from nasproxy.training.tasks import TrainingTask, task_setting
 
 
 def smaller_proxy_task(

@@ -21,7 +21,8 @@ from nasproxy.scores.spending import spending_of
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST
 from nasproxy.search.objective import parse_rungs, parse_terms
 from nasproxy.spaces import SearchSpace, SpaceInspection
-from nasproxy.training.fit import TrainingImages, fit
+from nasproxy.training.fit import Passes, fit
+from nasproxy.training.images import TrainingImages
 from nasproxy.training.tasks import TrainingTask
 
 # How far "quick" may be cut to fit the time limit; below, a search says nothing.
@@ -65,7 +66,7 @@ def _seconds_per_image(
         for epochs in (1, 2):  # the first warms up
             start = time.perf_counter()
             recipe = Recipe(lr=1e-3, epochs=epochs, batch_size=batch)
-            fit(net, data, recipe, seed=0, device=device, precision=precision).item()
+            fit(net, data, recipe, seed=0, device=device, passes=Passes(precision=precision)).item()
             elapsed = (time.perf_counter() - start) / epochs
         flops.append(inspection.counts(candidate).flops)
         seconds.append(elapsed / batch)

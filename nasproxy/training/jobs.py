@@ -14,7 +14,7 @@ from torch import nn
 
 from nasproxy.config import config_hash
 from nasproxy.spaces import Params
-from nasproxy.training.fit import TrainingImages
+from nasproxy.training.images import TrainingImages
 from nasproxy.training.results import Evaluation, Fit
 from nasproxy.training.tasks import Task
 

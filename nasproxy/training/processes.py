@@ -28,9 +28,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from nasproxy.core.errors import NasproxyError
+from nasproxy.training.images import NO_IMAGES
 from nasproxy.training.jobs import BEAT_SECONDS, Crew, Inline, Job, Result
 from nasproxy.training.results import FailureKind, Fit, failed_fit
-from nasproxy.training.tasks import NO_IMAGES
 
 MAX_ATTEMPTS = 3
 HANG_SECONDS = 900.0

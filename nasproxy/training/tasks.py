@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,17 +12,9 @@ import torch
 from torch import nn
 
 from nasproxy.config import Recipe, config_hash
-from nasproxy.data import Dataset, LabeledImages, normalize
-from nasproxy.training.fit import TrainingImages, train_candidate
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import NO_IMAGES, TrainingImages
 from nasproxy.training.results import Fit
-
-
-def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
-    """A split of ``dataset`` to train or measure on: uint8, normalised batch by batch."""
-    return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
-
-
-NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,7 @@ from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.spaces import load_space
-from nasproxy.training import fit as fit_module
-from nasproxy.training import processes
+from nasproxy.training import checkpoint, processes
 from nasproxy.training.coordinator import Coordinator
 from nasproxy.training.jobs import Inline, Job
 from nasproxy.training.ledger import Ledger
@@ -30,7 +29,7 @@ from nasproxy.networks import convnet
 
 def build(input_shape, num_classes, *, does, width=4, folder=""):
     main = sys.modules["__main__"].__spec__
-    if main is not None and main.name == "nasproxy.training.processes":
+    if main is not None and main.name == "nasproxy.training.worker":
         marks = Path(folder)
         number = len(list(marks.glob(f"{does}-*")))
         (marks / f"{does}-{number}").write_text(str(os.getpid()))
@@ -221,7 +220,7 @@ def test_as_many_workers_as_threads_and_memory(monkeypatch):
 @pytest.mark.slow
 def test_a_long_training_goes_on_in_another_process(space, task, tmp_path, monkeypatch):
     """Ended in this process, finished by a worker, forgotten when it is on record."""
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", -1.0)
     keep, ledger = tmp_path / "checkpoints", Ledger(tmp_path / "ledger.sqlite")
     one = job(space, replace(task, recipe=replace(task.recipe, epochs=9)), "well")
     whole = train(Inline(CPU), [one])["well", 4][0]

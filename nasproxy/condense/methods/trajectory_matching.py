@@ -45,7 +45,8 @@ from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset
 from nasproxy.data.augment import AugmentParams, apply_augmentation, sample_augmentation
 from nasproxy.data.multi_formation import decode
-from nasproxy.training.fit import Curve, TrainingImages, fit, images_per_pass, num_updates
+from nasproxy.training.fit import Curve, Passes, fit, images_per_pass, num_updates
+from nasproxy.training.images import TrainingImages
 
 STEP_SIZE_LR = 1e-5  # of the learned step size; its momentum is that of the images
 LEAST_STEP_SIZE = 1e-4
@@ -124,7 +125,7 @@ def train_expert(
         recipe,
         seed=derive_seed(config.seed, "expert", number),
         device=real.device,
-        per_pass=images_per_pass(net, dataset.input_shape, real.device),
+        passes=Passes(images_per_pass(net, dataset.input_shape, real.device)),
         curve=Curve(keep, frozenset(range(1, recipe.epochs + 1))),
         on_update=on_update,
     )

@@ -17,7 +17,9 @@ from nasproxy.condense.unroll import FunctionalNet, loss_gradient, pull_back, ru
 from nasproxy.config import CondenseConfig, Recipe, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import load_proxy, save_proxy
-from nasproxy.training.fit import TrainingImages, evaluate, fit, learning_rate
+from nasproxy.training.fit import fit, learning_rate
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 METHODS = ["dataset_distillation", "soft_label"]
@@ -206,7 +208,7 @@ def accuracy_after(proxy, dataset, config, number=3):
         net = build_net(config, dataset, outer, CPU)
         fit(net, TrainingImages(*proxy.training_images(0)), proxy.recipe, seed=0, device=CPU)
         held_out = TrainingImages(dataset.test.images, dataset.test.labels, dataset.normalize)
-        values.append(evaluate(net, held_out, CPU)[0])
+        values.append(accuracy_and_loss(net, held_out, CPU)[0])
     return sum(values) / len(values)
 
 
