@@ -40,7 +40,7 @@ _HOMES = {
     "proxy_task": "scores.proxy",
     "make_task": "scores.registry",
     "make_objective": "search.objective",
-    "hire": "training.processes",
+    "hire": "training.crew",
     "run_search": "search.loop",
     "validate": "validation.ranking",
     "CorrelationReport": "report.data",

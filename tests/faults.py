@@ -18,7 +18,8 @@ from nasproxy.config import SearchConfig
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.search.loop import run_search
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.training import processes, tasks
+from nasproxy.training import tasks
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 
 CPU = torch.device("cpu")
@@ -66,7 +67,7 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
             inspection=inspection,
             run=run,
             ledger=ledger,
-            crew=crew or processes.Inline(CPU),
+            crew=crew or Inline(CPU),
         )
     finally:
         tasks.train_candidate = real

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import nn
 
 from nasproxy.config import config_hash
 from nasproxy.core.randomness import derive_seed, generator
@@ -18,31 +15,22 @@ from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST, measure
 from nasproxy.training.candidate import failure_of
-from nasproxy.training.images import TrainingImages, real_images
+from nasproxy.training.images import real_images
 from nasproxy.training.results import FailureKind, Fit, failed_fit
-from nasproxy.training.tasks import Task
+from nasproxy.training.tasks import Attempt, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringTask(Task):
     """Measures a score that needs no training, by its name in ``ZERO_COST``, on the minibatch ``train``."""
 
-    def run(
-        self,
-        build: Callable[[], nn.Module],
-        train: TrainingImages,
-        held_out: TrainingImages,
-        *,
-        seed: int,
-        device: torch.device,
-        beat: Callable[[], None],
-        checkpoint: Path | None = None,
-    ) -> Fit:
-        """As :meth:`TrainingTask.run`, but never kept; a score that is infinite or NaN is a failure, too."""
+    def run(self, attempt: Attempt) -> Fit:
+        """Measures an untrained net once. A score that is infinite or NaN is a failure, too."""
         start = time.perf_counter()
-        images, labels = train.batch(slice(None), device)
+        images, labels = attempt.train.batch(slice(None), attempt.device)
         try:
-            value = measure(self.score, seeded(build, derive_seed(seed, "init")).to(device), images, labels, seed=seed)
+            net = seeded(attempt.build, derive_seed(attempt.seed, "init")).to(attempt.device)
+            value = measure(self.score, net, images, labels, seed=attempt.seed)
         except (RuntimeError, ValueError) as error:
             return failure_of(error, time.perf_counter() - start)
         seconds = time.perf_counter() - start

@@ -24,7 +24,8 @@ from nasproxy.search.study import Study
 from nasproxy.search.trial_runner import Answer, Climb
 from nasproxy.spaces import Candidate, SearchSpace, SpaceInspection
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.jobs import Crew, Job
+from nasproxy.training.crew import Crew
+from nasproxy.training.jobs import Job
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.results import MeanScore, mean_score
 from nasproxy.training.tasks import Task

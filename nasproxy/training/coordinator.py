@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from nasproxy.training.jobs import Crew, Job
+from nasproxy.training.crew import Crew
+from nasproxy.training.jobs import Job
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.results import Evaluation
 

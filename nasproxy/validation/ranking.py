@@ -26,7 +26,8 @@ from nasproxy.scores.spending import spending_of
 from nasproxy.search.loop import SearchResult
 from nasproxy.spaces import SearchSpace, SpaceInspection, uniform_sample
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.jobs import Crew, Job
+from nasproxy.training.crew import Crew
+from nasproxy.training.jobs import Job
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.results import Evaluation, FailureKind, MeanScore, mean_score
 from nasproxy.training.tasks import Task, TrainingTask

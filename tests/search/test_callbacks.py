@@ -12,7 +12,7 @@ from nasproxy.search.callbacks import Finished, LiveTable, Tally, json_lines, ma
 from nasproxy.search.loop import run_search
 from nasproxy.search.objective import make_objective
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 
 

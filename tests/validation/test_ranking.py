@@ -14,7 +14,7 @@ from nasproxy.scores.proxy import proxy_task
 from nasproxy.search.loop import SearchResult, run_search
 from nasproxy.search.objective import single
 from nasproxy.spaces import inspect_space, load_space, uniform_sample
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.validation.ranking import validate
 from nasproxy.validation.truth_table import load_truth

@@ -11,7 +11,7 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import save_proxy
 from nasproxy.networks import num_params, seeded
 from nasproxy.training import tasks
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.results import Evaluation, FailureKind
 from nasproxy.validation.set_accuracy import (

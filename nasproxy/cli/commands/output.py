@@ -17,7 +17,7 @@ from nasproxy.data import Dataset, load_dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.search.search_plan import SearchPlan
 from nasproxy.spaces import SearchSpace, SpaceInspection
-from nasproxy.training.jobs import Crew
+from nasproxy.training.crew import Crew
 
 
 @dataclass(frozen=True)

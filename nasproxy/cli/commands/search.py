@@ -33,9 +33,8 @@ from nasproxy.search.run_folder import PROXY_FILE, SETTINGS_FILE, RunSettings, f
 from nasproxy.search.search_plan import plan_search
 from nasproxy.search.study import default_pending
 from nasproxy.spaces import load_space
-from nasproxy.training.jobs import Crew
+from nasproxy.training.crew import Crew, default_size
 from nasproxy.training.ledger import Ledger, database_url, hidden
-from nasproxy.training.processes import default_size
 from nasproxy.validation.truth_table import load_truth
 
 # Starting workers takes seconds: shorter work is done by this process.

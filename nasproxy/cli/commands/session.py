@@ -25,9 +25,8 @@ from nasproxy.search.objective import Objective, make_objective
 from nasproxy.search.run_folder import CHECKPOINTS, LEDGER_FILE, REPORT_FILE, RunSettings, keep_copy, run_lock
 from nasproxy.search.search_plan import search_omissions
 from nasproxy.spaces import SearchSpace, SpaceInspection, inspect_space, load_space
-from nasproxy.training.jobs import Crew
+from nasproxy.training.crew import Crew, hire
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.processes import hire
 from nasproxy.training.tasks import TrainingTask
 from nasproxy.validation.ranking import validate as run_validation
 from nasproxy.validation.truth_table import Truth

@@ -18,7 +18,7 @@ from nasproxy.report.data import read_report
 from nasproxy.scores.registry import score_names
 from nasproxy.search.loop import search_result
 from nasproxy.search.run_folder import PROXY_FILE, load_settings, save_settings
-from nasproxy.training.processes import default_size
+from nasproxy.training.crew import default_size
 from nasproxy.validation.truth_table import load_truth
 
 PLAN_WIDTHS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)
