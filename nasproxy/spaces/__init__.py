@@ -23,7 +23,8 @@ torch, optuna and the YAML parser are imported where they are needed: the comman
 """
 
 from nasproxy.spaces.inspection import NetSize, SpaceInspection, inspect_space, num_flops, uniform_sample
-from nasproxy.spaces.model import Candidate, Limits, Parameter, Params, Range, SearchSpace
+from nasproxy.spaces.model import Candidate, Limits, SearchSpace
+from nasproxy.spaces.parameter import Parameter, Params, Range
 from nasproxy.spaces.schema import schema_text
 from nasproxy.spaces.yaml_reader import load_space, shipped_spaces
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.spaces.model import Candidate, SearchSpace, Shape, describe_error
+from nasproxy.spaces.model import Candidate, SearchSpace, Shape
+from nasproxy.spaces.user_network import describe_error
 
 if TYPE_CHECKING:
     from torch import nn
@@ -204,7 +205,7 @@ def _build_and_run(
 
     def build() -> nn.Module:
         with torch.device(device):
-            return space.build(candidate.params, input_shape, num_classes)
+            return space.build_candidate(candidate, input_shape, num_classes)
 
     net = seeded(build, 0)
     if not isinstance(net, torch.nn.Module):

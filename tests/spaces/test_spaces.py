@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import nasbench201, num_params, seeded
 from nasproxy.spaces import SearchSpace, inspect_space, load_space, num_flops, shipped_spaces
-from nasproxy.spaces.model import text_of
+from nasproxy.spaces.parameter import text_of
 from nasproxy.spaces.yaml_reader import _shipped_folder
 
 HEAD = "name: s\nnetwork: convnet\nparameters:\n"
@@ -550,7 +550,7 @@ def test_a_network_of_the_user(tmp_path, monkeypatch):
     changed = load(tmp_path, text)
     assert changed.hash != before
     assert changed.candidate({"hidden": 4, "wrong": False, "kind": "net"}).id != identity
-    from nasproxy.spaces.model import user_function
+    from nasproxy.spaces.user_network import user_function
 
     user_function.cache_clear()
     with pytest.raises(NasproxyError, match=r"my_nets\.py' has changed since the space was read"):
