@@ -23,15 +23,17 @@ class NodeReader:
         self.mistakes: list[tuple[int, int, str]] = []
 
     def mistake(self, node: Any, message: str) -> None:
+        """Notes ``message`` at the place of ``node``."""
         self.mistakes.append((node.start_mark.line + 1, node.start_mark.column + 1, message))
 
     def stop_on_mistakes(self) -> None:
+        """Raises :class:`NasproxyError` with all mistakes, a line each, if there are any."""
         if self.mistakes:
             lines = [f"{self.file}:{line}:{column}: {message}" for line, column, message in sorted(set(self.mistakes))]
             raise NasproxyError("\n".join(lines))
 
     def scalar(self, node: Any, what: str) -> tuple[Scalar, ...]:
-        """The value in a tuple of one; empty after a mistake."""
+        """The value of ``node``, called ``what`` in messages, in a tuple of one; empty after a mistake."""
         kind = node.tag.removeprefix(TAG) if isinstance(node.value, str) else node.tag
         if kind not in ("str", "int", "float", "bool", "null") or (kind == "null" and not node.value):
             word = node_kind(node) + ("; quote it" if isinstance(node.value, str) and node.value else "")
@@ -56,7 +58,7 @@ class NodeReader:
             self.mistake(node, f"{what} must name at least one parameter, but it is empty.")
         found: dict[str, tuple[Any, Any]] = {}
         for key_node, value_node in node.value:
-            if value_node.value == "":  # an empty node lies where the next token starts, maybe lines further down
+            if value_node.value == "":  # an empty node is placed where the next token starts, maybe lines below
                 value_node.start_mark = key_node.start_mark
             if key_node.tag != f"{TAG}str":
                 self.mistake(key_node, f"Keys of {what} must be text, but got {node_kind(key_node)}.")

@@ -9,12 +9,23 @@ from nasproxy.core.errors import nearest, unknown
 from nasproxy.spaces.parameter import Parameter, Params, Range, Scalar, key_of, steps, text_of
 from nasproxy.spaces.yaml_nodes import TAG, NodeReader, node_kind
 
+Domain = tuple[Scalar, ...] | Range
+KeyAndValue = tuple[Any, Any]  # the nodes of one entry of a mapping
+Conditions = dict[str, dict[str, tuple[Scalar, ...]]]  # parameter → parent → the parent's values
 
-def read_parameters(reader: NodeReader, nodes: dict[str, tuple[Any, Any]]) -> tuple[tuple[Parameter, ...], Params]:
-    """Parameters, parents before children and otherwise as declared, and constants."""
-    domains: dict[str, tuple[Scalar, ...] | Range | None] = {}  # None: declared, with a mistake
+MAX_PARENT_VALUES = 1000
+
+
+def read_parameters(reader: NodeReader, nodes: dict[str, KeyAndValue]) -> tuple[tuple[Parameter, ...], Params]:
+    """Reads the entries of ``parameters``; mistakes are left in ``reader``.
+
+    Returns:
+        The parameters, parents before children and otherwise as declared, and the constants. After a mistake some
+        are missing.
+    """
+    domains: dict[str, Domain | None] = {}  # None: declared, with a mistake
     constants: Params = {}
-    when_nodes: dict[str, dict[str, tuple[Any, Any]]] = {}
+    when_nodes: dict[str, dict[str, KeyAndValue]] = {}
     for name, (key_node, node) in nodes.items():
         domains[name] = None
         if isinstance(node.value, str):
@@ -25,16 +36,7 @@ def read_parameters(reader: NodeReader, nodes: dict[str, tuple[Any, Any]]) -> tu
         else:
             before = len(reader.mistakes)
             keys = reader.mapping(node, f"parameter '{name}'", ("range", "step", "log", "choices", "when"))
-            if ("range" in keys) == ("choices" in keys):
-                if len(reader.mistakes) == before:  # else the key is there, misspelt
-                    got = "both" if "range" in keys else "neither"
-                    reader.mistake(key_node, f"'{name}' needs either range or choices, but got {got}.")
-            elif "range" in keys:
-                domains[name] = _read_range(reader, name, keys)
-            else:
-                for extra in keys.keys() & {"step", "log"}:
-                    reader.mistake(keys[extra][0], f"'{extra}' belongs to a range, but '{name}' has choices.")
-                domains[name] = _read_choices(reader, keys["choices"][1], name)
+            domains[name] = _read_domain(reader, name, key_node, keys, misspelt=len(reader.mistakes) > before)
             if "when" in keys:
                 when_nodes[name] = reader.mapping(keys["when"][1], f"when of '{name}'")
 
@@ -45,22 +47,50 @@ def read_parameters(reader: NodeReader, nodes: dict[str, tuple[Any, Any]]) -> tu
         }
         for name in nodes
     }
+    names = [name for name in _parents_first(reader, conditions, when_nodes) if name not in constants]
+    found = [(name, domains[name]) for name in names]
+    return tuple(Parameter(name, own, conditions[name]) for name, own in found if own is not None), constants
+
+
+def _read_domain(
+    reader: NodeReader, name: str, key_node: Any, keys: dict[str, KeyAndValue], *, misspelt: bool
+) -> Domain | None:
+    """The range or the choices of a parameter that is a mapping; None after a mistake.
+
+    With ``misspelt`` a key is unknown, so that a missing one is probably there under a wrong name.
+    """
+    if ("range" in keys) == ("choices" in keys):
+        if not misspelt:
+            got = "both" if "range" in keys else "neither"
+            reader.mistake(key_node, f"'{name}' needs either range or choices, but got {got}.")
+        return None
+    if "range" in keys:
+        return _read_range(reader, name, keys)
+    for extra in keys.keys() & {"step", "log"}:
+        reader.mistake(keys[extra][0], f"'{extra}' belongs to a range, but '{name}' has choices.")
+    return _read_choices(reader, keys["choices"][1], name)
+
+
+def _parents_first(
+    reader: NodeReader, conditions: Conditions, when_nodes: Mapping[str, Mapping[str, KeyAndValue]]
+) -> list[str]:
+    """The names of ``conditions`` with parents before children; those in a cycle, a mistake, are left out."""
     ordered: list[str] = []
-    waiting = list(nodes)
+    waiting = list(conditions)
     while waiting:
-        ready = next((n for n in waiting if all(p in ordered or p not in nodes for p in conditions[n])), None)
+        ready = next((n for n in waiting if all(p in ordered or p not in conditions for p in conditions[n])), None)
         if ready is None:
             _report_cycle(reader, waiting, conditions, when_nodes)
             break
         ordered.append(ready)
         waiting.remove(ready)
-    parameters = [(name, domains[name]) for name in ordered if name not in constants]
-    return tuple(Parameter(name, d, conditions[name]) for name, d in parameters if d is not None), constants
+    return ordered
 
 
 def _read_condition(
-    reader: NodeReader, parent: str, nodes: tuple[Any, Any], domains: Mapping[str, tuple[Scalar, ...] | Range | None]
+    reader: NodeReader, parent: str, nodes: KeyAndValue, domains: Mapping[str, Domain | None]
 ) -> tuple[Scalar, ...]:
+    """The values of ``parent`` at which a parameter is active; empty after a mistake."""
     key_node, node = nodes
     if parent not in domains:
         reader.mistake(key_node, str(unknown("parameter in when", parent, domains)))
@@ -69,8 +99,11 @@ def _read_condition(
     if isinstance(domain, Range) and domain.step is None:
         reader.mistake(key_node, f"A condition needs a finite parent, but '{parent}' is a continuous range.")
         return ()
-    if isinstance(domain, Range) and len(domain) > 1000:
-        reader.mistake(key_node, f"A parent has at most 1000 values, but '{parent}' has {len(domain)}: widen its step.")
+    if isinstance(domain, Range) and len(domain) > MAX_PARENT_VALUES:
+        reader.mistake(
+            key_node,
+            f"A parent has at most {MAX_PARENT_VALUES} values, but '{parent}' has {len(domain)}: widen its step.",
+        )
         return ()
     items = node.value if node.tag == f"{TAG}seq" else [node]
     if not items:
@@ -91,9 +124,12 @@ def _read_condition(
 
 
 def _report_cycle(
-    reader: NodeReader, waiting: list[str], conditions: Mapping[str, Mapping[str, Any]], when_nodes: Mapping[str, Any]
+    reader: NodeReader,
+    waiting: list[str],
+    conditions: Conditions,
+    when_nodes: Mapping[str, Mapping[str, KeyAndValue]],
 ) -> None:
-    """One mistake at the condition that closes the first cycle among the parameters that wait for each other."""
+    """One mistake, at the condition that closes the first cycle among the parameters in ``waiting``."""
     chain = [waiting[0]]
     while True:
         parent = next(p for p in conditions[chain[-1]] if p in waiting)
@@ -130,16 +166,11 @@ def _read_choices(reader: NodeReader, node: Any, name: str) -> tuple[Scalar, ...
     return None if failed else tuple(values)
 
 
-def _read_range(reader: NodeReader, name: str, keys: dict[str, tuple[Any, Any]]) -> Range | None:
+def _read_range(reader: NodeReader, name: str, keys: dict[str, KeyAndValue]) -> Range | None:
     """``range: [low, high]`` with ``step`` or ``log``; None after a mistake."""
     before = len(reader.mistakes)
     node = keys["range"][1]
-    ends: list[Any] = []
-    if isinstance(node.value, list) and node.tag == f"{TAG}seq":
-        ends = [value for item in node.value for value in reader.scalar(item, f"An end of the range of '{name}'")]
-    if len(reader.mistakes) == before and (len(ends) != 2 or not all(map(_is_number, ends))):
-        got = f"[{', '.join(map(text_of, ends))}]" if ends else node_kind(node)
-        reader.mistake(node, f"The range of '{name}' must be two numbers, [low, high], but got {got}.")
+    ends = _read_ends(reader, name, node)
     step: Any = None
     log = False
     if "step" in keys:
@@ -162,26 +193,40 @@ def _read_range(reader: NodeReader, name: str, keys: dict[str, tuple[Any, Any]])
     elif log and low <= 0:
         reader.mistake(node, f"low > 0 must hold for the log range of '{name}', but got [{low}, {high}].")
     elif "step" in keys:
-        step_node = keys["step"][1]
-        if not _is_number(step) or step <= 0:
-            reader.mistake(step_node, f"The step of '{name}' must be a number > 0, but got {text_of(step)}.")
-        elif is_int and not isinstance(step, int):
-            reader.mistake(
-                step_node,
-                f"The step of '{name}' must be an integer, as both ends are, but got {step}: write "
-                f"[{low}.0, {high}.0] for a range of floats.",
-            )
-        elif steps(low, high, step) > 2**53:
-            reader.mistake(step_node, f"The range of '{name}' may have 2^53 steps at most: widen the step {step}.")
-        elif steps(low, high, step) % 1:
-            reader.mistake(
-                step_node, f"The step of '{name}' must divide its range {low} to {high}, but got step {step}."
-            )
+        _check_step(reader, name, keys["step"][1], low, high, step)
     if len(reader.mistakes) > before:
         return None
     if is_int:
         return Range(int(low), int(high), int(step or 1), log)
     return Range(float(low), float(high), None if step is None else float(step), log)
+
+
+def _read_ends(reader: NodeReader, name: str, node: Any) -> list[Any]:
+    """The two numbers of a range; anything else after a mistake."""
+    before = len(reader.mistakes)
+    ends: list[Any] = []
+    if isinstance(node.value, list) and node.tag == f"{TAG}seq":
+        ends = [value for item in node.value for value in reader.scalar(item, f"An end of the range of '{name}'")]
+    if len(reader.mistakes) == before and (len(ends) != 2 or not all(map(_is_number, ends))):
+        got = f"[{', '.join(map(text_of, ends))}]" if ends else node_kind(node)
+        reader.mistake(node, f"The range of '{name}' must be two numbers, [low, high], but got {got}.")
+    return ends
+
+
+def _check_step(reader: NodeReader, name: str, node: Any, low: float, high: float, step: Any) -> None:
+    is_int = isinstance(low, int) and isinstance(high, int)
+    if not _is_number(step) or step <= 0:
+        reader.mistake(node, f"The step of '{name}' must be a number > 0, but got {text_of(step)}.")
+    elif is_int and not isinstance(step, int):
+        reader.mistake(
+            node,
+            f"The step of '{name}' must be an integer, as both ends are, but got {step}: write "
+            f"[{low}.0, {high}.0] for a range of floats.",
+        )
+    elif steps(low, high, step) > 2**53:
+        reader.mistake(node, f"The range of '{name}' may have 2^53 steps at most: widen the step {step}.")
+    elif steps(low, high, step) % 1:
+        reader.mistake(node, f"The step of '{name}' must divide its range {low} to {high}, but got step {step}.")
 
 
 def _is_number(value: object) -> bool:
