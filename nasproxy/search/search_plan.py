@@ -12,7 +12,7 @@ import torch
 
 from nasproxy.condense.build_plan import ORDER, budget_names, time_limit
 from nasproxy.config import BUDGETS, FULL_RECIPE, Recipe, SearchConfig, ValidateConfig
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
@@ -176,11 +176,11 @@ def plan_search(
         if budget is not None or seconds <= limit:
             break
         if name != ORDER[-1]:
-            slower = f"{name} would take about {duration(seconds)} here"
+            slower = f"{name} would take about {rough_duration(seconds)} here"
     if budget is not None:
         why = "asked for"
     else:
-        why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
+        why = f"{slower}, more than the {rough_duration(limit)} aimed at" if slower else "fits the time aimed at"
         fixed = {f"search.{key}" for key in search_overrides} | {f"validate.{key}" for key in validate_overrides}
         cut = False
         while seconds > limit:

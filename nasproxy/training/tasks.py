@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from nasproxy.config import Recipe, config_hash
+from nasproxy.data import Dataset
 from nasproxy.training.candidate import train_candidate
-from nasproxy.training.images import NO_IMAGES, TrainingImages
+from nasproxy.training.images import NO_IMAGES, TrainingImages, real_images
 from nasproxy.training.results import Fit
 
 
@@ -120,6 +121,38 @@ class TrainingTask(Task):
             watched=self.watched,
             on_update=lambda *_: attempt.beat(),
         )
+
+
+def training_task(
+    dataset: Dataset,
+    *,
+    score: str,
+    label: str,
+    train: TrainingImages,
+    images: str,
+    recipe: Recipe,
+    precision: str = "float32",
+    split: str = "val",
+) -> TrainingTask:
+    """The task to train on ``train`` and to measure on a split of ``dataset``.
+
+    Args:
+        dataset: the data that ``train`` was made of.
+        score, label, train, recipe, precision: see :class:`TrainingTask`.
+        images: an identity of ``train``, such as a digest.
+        split: "val", or "test" for the final numbers of a report.
+    """
+    held_out = {"val": dataset.val, "test": dataset.test}[split]
+    return TrainingTask(
+        score=score,
+        label=label,
+        train=train,
+        held_out=real_images(dataset, held_out),
+        recipe=recipe,
+        num_classes=dataset.num_classes,
+        setting=task_setting(images, recipe, f"{split} of {dataset.fingerprint}", precision),
+        precision=precision,
+    )
 
 
 def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "float32") -> str:

@@ -12,7 +12,7 @@ from nasproxy.core import distributed
 from nasproxy.core.devices import DeviceChoice, choose_device
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.progress import progress_bar
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset, load_dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.search.search_plan import SearchPlan
@@ -78,7 +78,7 @@ def say_plan(plan: BuildPlan | SearchPlan) -> None:
     say("", f"leaves out against the paper's protocol: {plan.leaves_out or 'nothing'}")
     ends = datetime.now() + timedelta(seconds=plan.seconds)
     clock = ends.strftime("%H:%M" if plan.seconds < 12 * 3600 else "%H:%M on %d %B")
-    say("time", f"about {duration(plan.seconds)}, until about {clock}")
+    say("time", f"about {rough_duration(plan.seconds)}, until about {clock}")
 
 
 def source_of(proxy: ProxySet, dataset: str | None, data_dir: Path | None) -> Source:

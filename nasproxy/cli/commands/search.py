@@ -21,7 +21,7 @@ from nasproxy.cli.commands.session import (
 from nasproxy.config import Recipe, SearchConfig, ValidateConfig, config_hash
 from nasproxy.core.devices import training_precision
 from nasproxy.core.errors import NasproxyError
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data.proxy_set import check_fit, load_proxy, newest_proxy
 from nasproxy.report.data import CorrelationReport
 from nasproxy.report.verdict import verdict
@@ -253,5 +253,5 @@ def savings(result: SearchResult) -> str:
     text = f"{len(result.pruned)} of {num} candidates were ended at a rung"
     whole = result.unpruned_seconds
     if whole:
-        text += f": {duration(result.seconds)} of training, about {duration(whole)} without rungs"
+        text += f": {rough_duration(result.seconds)} of training, about {rough_duration(whole)} without rungs"
     return text

@@ -11,7 +11,7 @@ from nasproxy.cli.commands.output import Source, say
 from nasproxy.cli.commands.session import at_work, commands_of, kept_beside, notes_of, prepare, validate_and_report
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.core.errors import NasproxyError
-from nasproxy.core.wording import duration, signed
+from nasproxy.core.wording import rough_duration, signed
 from nasproxy.correlation import candidates_for
 from nasproxy.data.proxy_set import check_fit, load_proxy
 from nasproxy.report.data import read_report
@@ -112,7 +112,7 @@ def plan(run: Path) -> None:
     for width in PLAN_WIDTHS:
         n = candidates_for(width, assumed)
         left = max(0, n - known)
-        time = "" if each is None else "none" if left == 0 else f"about {duration(left * each)}"
+        time = "" if each is None else "none" if left == 0 else f"about {rough_duration(left * each)}"
         beyond = outcome.space_size is not None and n > outcome.space_size - outcome.num_invalid
         say("", f"{width:>28.2f}   {n:>10,}   {left:>20,}   {'more than the space has' if beyond else time}")
     say("", f"nasproxy validate {run} --sample N goes on with N.")
