@@ -15,7 +15,7 @@ def rough_duration(seconds: float) -> str:
 
 
 def precise_duration(seconds: float | None) -> str:
-    """Seconds that were measured, for a report: ``0``, ``0.42 s``, ``12 s``, ``3.5 min``, ``2.1 h``; a dash for None."""
+    """Seconds that were measured: ``0``, ``0.42 s``, ``12 s``, ``3.5 min``, ``2.1 h``; a dash for None."""
     if seconds is None:
         return "–"
     if seconds == 0:

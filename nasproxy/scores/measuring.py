@@ -41,7 +41,7 @@ class MeasuringTask(Task):
 
 
 def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTask:
-    """A score of ``ZERO_COST`` on ``MINIBATCH`` training images, the same for every candidate."""
+    """The task of a score in ``ZERO_COST``, on ``MINIBATCH`` training images, the same for every candidate."""
     seed = int(proxy.provenance["config"]["seed"])
     index = torch.randperm(len(dataset.train), generator=generator(seed, "minibatch"))[:MINIBATCH]
     minibatch = LabeledImages(dataset.train.images[index], dataset.train.labels[index])
@@ -51,5 +51,5 @@ def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTa
         train=real_images(dataset, minibatch),
         num_classes=dataset.num_classes,
         setting=config_hash("minibatch", len(index), seed, dataset.fingerprint)[:16],
-        alone=score == "latency",
+        alone=ZERO_COST[score].alone,
     )

@@ -340,17 +340,33 @@ def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
 
 @dataclass(frozen=True)
 class ZeroCost:
-    """A score's function, its name on a page, and what it sees, in a few words."""
+    """A score that needs no training.
+
+    Attributes:
+        function: measures it; see the module's docstring.
+        label: its name on a page.
+        description: what it sees and what it costs, in a few words.
+        alone: nothing else may run at the same time, as for a time.
+    """
 
     function: Callable[[nn.Module, Tensor, Tensor], float]
     label: str
     description: str
+    alone: bool = False
 
 
 def measure(score: str, net: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> float:
-    """``score`` of ``net``, which is used up; what is drawn at random follows from ``seed``.
+    """Measures a score. The global generators are left as they were.
 
-    The global generators are left as they were. The result may be infinite or NaN where the score is undefined.
+    Args:
+        score: a name in ``ZERO_COST``.
+        net: untrained; it is used up.
+        images: ``(n, c, h, w)``, normalised, on the net's device.
+        labels: classes ``(n,)``.
+        seed: of what is drawn at random.
+
+    Returns:
+        The score; infinite or NaN where it is undefined.
     """
     net.train()
     for module in net.modules():
@@ -369,7 +385,9 @@ ZERO_COST: dict[str, ZeroCost] = {
     "l2_norm": ZeroCost(l2_norm, "L2 norm", "size of the initial weights; free"),
     "synflow": ZeroCost(synflow, "SynFlow", "product of weights along all paths; a pass of one image"),
     "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass"),
-    "latency": ZeroCost(latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone"),
+    "latency": ZeroCost(
+        latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone", alone=True
+    ),
     "grad_norm": ZeroCost(grad_norm, "Gradient norm", "norm of the weights' gradients; a forward and backward pass"),
     "snip": ZeroCost(snip, "SNIP", "how much the loss depends on each weight; a forward and backward pass"),
     "fisher": ZeroCost(fisher, "Fisher", "how much the loss depends on each channel; a forward and backward pass"),
