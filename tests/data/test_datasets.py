@@ -948,7 +948,8 @@ def test_download(tmp_path, server, monkeypatch):
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
     with pytest.raises(
-        NasproxyError, match=rf"'mnist' could not be downloaded .*404.*the checksum of the .* bytes is not {resources[0][1]}"
+        NasproxyError,
+        match=rf"'mnist' could not be downloaded .*404.*the checksum of the .* bytes is not {resources[0][1]}",
     ):
         load_dataset("mnist", data_dir=tmp_path / "data")
     assert list((tmp_path / "data" / "MNIST" / "raw").iterdir()) == []
