@@ -1,9 +1,10 @@
-"""Scores that need no training: each looks at a freshly initialised net and one minibatch, once.
+"""Scores that need no training: each measures a freshly initialised net with one minibatch.
 
-Every function takes ``(net, images, labels)``: an untrained net, normalised ``images`` ``(n, c, h, w)`` and class
-indices ``labels`` ``(n,)`` on the net's device. It returns one number, and higher ranks better. The net is used up: its
+Every function takes ``(net, images, labels)``: an untrained net, normalised ``images`` ``(n, c, h, w)`` and classes
+``labels`` ``(n,)`` on the net's device. It returns one number, and higher ranks better. The net is used up: its
 weights, statistics and mode may change. *Layers* are the net's convolutions and linear layers, ``w`` their weights, and
-``L`` is the mean cross-entropy of the minibatch in training mode, with dropout switched off.
+``L`` is the mean cross-entropy of the minibatch in training mode, with dropout switched off. To add a score, write such
+a function and name it in ``ZERO_COST`` at the bottom of this file.
 
 References: [A] Abdelfattah, Mehrotra, Dudziak, Lane, "Zero-Cost Proxies for Lightweight NAS", ICLR 2021, where
 ``grad_norm``, ``snip``, ``grasp``, ``fisher``, ``synflow``, ``jacob_cov`` and the vote are defined for whole nets ·
@@ -34,7 +35,7 @@ Images = tuple[int, int, int]
 MINIBATCH = 64  # images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128, [Zen] 16 times 32
 
 LAYERS = (nn.Conv2d, nn.Linear)
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)  # the second is instance norm, too
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)  # a GroupNorm may be an instance norm
 NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
 
 
@@ -47,7 +48,7 @@ def _loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _gradients(loss: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> list[Tensor]:
-    """∂loss/∂w, zeros for weights that the loss does not depend on."""
+    """∂loss/∂w; zeros for weights that the loss does not depend on."""
     found = torch.autograd.grad(loss, weights, create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
 
@@ -56,7 +57,7 @@ def _gradients(loss: Tensor, weights: list[Tensor], *, create_graph: bool = Fals
 def _hooked(
     net: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], hook: Callable[..., Tensor | None]
 ) -> Iterator[None]:
-    """Calls ``hook(module, inputs, output)`` after every module of ``kinds``; a tensor it returns is the output."""
+    """Calls ``hook(module, inputs, output)`` after every module of ``kinds``; its tensor, if any, replaces the output."""
     handles = [module.register_forward_hook(hook) for module in net.modules() if isinstance(module, kinds)]
     try:
         yield
@@ -69,7 +70,7 @@ def _hooked(
 
 
 def params(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Number of trainable parameters.
+    """The number of trainable parameters.
 
     Cost: none.
     """
@@ -77,7 +78,7 @@ def params(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def flops(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Floating point operations of one image's forward pass, two per multiply-add.
+    """The floating point operations of a forward pass of one image, two per multiply-add.
 
     Cost: one forward pass of two images.
     """
@@ -87,11 +88,11 @@ def flops(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 @torch.no_grad()
 def latency(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Seconds of a forward pass of the minibatch on this device: the median of nine, after two to warm up.
+    """The seconds of a forward pass of the minibatch on this device: the median of nine passes, after two to warm up.
 
-    As a score it ranks as the other sizes do, slower is higher; as an objective it is minimised.
+    As a score, slower is higher, as with the other sizes; as an objective it is minimised.
 
-    Cost: eleven forward passes with nothing beside them.
+    Cost: eleven forward passes, while nothing else runs.
     """
     net.eval()
     seconds = []
@@ -125,7 +126,7 @@ def grad_norm(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def snip(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``Σ |w ⊙ ∂L/∂w|`` [A], after Lee, Ajanthan, Torr, "SNIP", ICLR 2019. Layers of a ReLU net may be rescaled.
+    """``Σ |w ⊙ ∂L/∂w|`` [A], after Lee, Ajanthan, Torr, "SNIP", ICLR 2019. Rescaling a ReLU net's layers keeps it.
 
     Cost: one forward and backward pass.
     """
@@ -149,7 +150,7 @@ def grasp(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``Σ_layers Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²`` over the layers' outputs ``a`` [A].
 
-    After Turner et al., "BlockSwap", ICLR 2020. Differs from the released code of [A]: that counts every channel once
+    After Turner et al., "BlockSwap", ICLR 2020. Differs from the released code of [A], which counts every channel once
     per weight of the channel.
 
     Cost: one forward and backward pass.
@@ -157,7 +158,7 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     parts: list[Tensor] = []
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        activations = output.detach().clone()  # a ReLU that works in place comes next
+        activations = output.detach().clone()  # a ReLU after it may work in place
 
         def add(gradient: Tensor) -> None:
             product = activations * gradient
@@ -175,7 +176,8 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``Σ_layers log Σ_w mean|∂L/∂w| / std ∂L/∂w`` over two halves of the minibatch [ZiCo].
 
-    Weights whose gradient does not vary are left out, as are layers without any other. The std is that of a population.
+    Weights whose gradient does not vary are left out, and so are layers that have no others. The std is that of a
+    population.
 
     Cost: one forward and backward pass.
     """
@@ -196,9 +198,9 @@ def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``Σ |w ⊙ ∂R/∂w|``, where ``R`` sums the outputs for an image of ones under ``|w|`` and ``|bias|``, without norms.
 
-    [A], after Tanaka, Kunin, Yamins, Ganguli, "SynFlow", NeurIPS 2020. It sees no data: of a net of ``l`` layers in a
-    row without biases it is ``l R``, and layers may be rescaled. Norms of every kind are skipped, as batch norm there.
-    In float64, because ``R`` grows with the product of the widths.
+    [A], after Tanaka, Kunin, Yamins, Ganguli, "SynFlow", NeurIPS 2020. It uses no data. For a chain of ``l`` layers
+    without biases it is ``l R``, and rescaling layers keeps it. Norms of every kind are skipped, as batch norm in [A].
+    It is computed in float64, because ``R`` grows with the product of the widths.
 
     Cost: one forward and backward pass of one image.
     """
@@ -213,15 +215,15 @@ def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return sum((w * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------- images told apart
+# ------------------------------------------------------------------------------------------------ images distinguished
 
 
 def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``−Σ_i log(λ_i + k) + 1 / (λ_i + k)``, ``k = 10⁻⁵``, ``λ`` the eigenvalues of the Jacobians' correlation [A].
 
-    The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. Images that a net treats
-    alike have correlated ones; the scale of the outputs does not matter. Minus infinity for a net that does not see its
-    images, for it tells none apart.
+    The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. It is correlated between
+    images that a net treats alike; the scale of the outputs does not matter. The score is minus infinity for a net
+    whose output does not depend on the images, because it distinguishes none.
 
     Cost: one forward and backward pass.
     """
@@ -240,8 +242,8 @@ def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``log |det K|``, ``K_ij`` the activations on whose sign images i and j agree [NWOT].
 
-    Every activation module of ``torch.nn`` counts by the sign of its input: defined there for ReLU, whose linear
-    regions these signs tell apart; of smooth activations it sees no more than of ReLU.
+    Every activation module of ``torch.nn`` counts by the sign of its input. [NWOT] defines it for ReLU, whose linear
+    regions these signs distinguish; smooth activations are treated as if they were ReLU.
 
     Raises:
         ValueError: for a net without activation modules.
@@ -272,17 +274,17 @@ def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 ZEN_STEP = 0.01  # α of [Zen]
 ZEN_IMAGES = 16
-ZEN_REPEATS = 4  # there 32; its spread over draws is a hundredth of that between candidates (benchmarks/LOG.md)
+ZEN_REPEATS = 4  # [Zen] takes 32; the spread over draws is 1 % of that between candidates (benchmarks/LOG.md)
 
 
 @torch.no_grad()
 def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``log E ‖f(x) − f(x + α ε)‖₁ + Σ_norms log √mean σ²``: how much noise moves the features, norms undone [Zen].
+    """``log E ‖f(x) − f(x + α ε)‖₁ + Σ_norms log √mean σ²``: how much noise changes the features, without norms [Zen].
 
-    Weights, images ``x`` and ``ε`` are standard normal, from torch's global generator; ``f`` is what enters the global
-    pooling, or else the classifier, after the last convolution. ``σ²`` are the variances that a norm divides by.
-    Differs from the reference: ``σ²`` is the batch's own, as in the paper's algorithm, where the code reads running
-    averages; norms other than batch norm count alike; shortcuts stay.
+    Weights, images ``x`` and ``ε`` are standard normal, from torch's global generator. ``f`` is the input of the global
+    pooling, or else of the classifier, after the last convolution. ``σ²`` are the variances that a norm divides by.
+    Differs from the reference: ``σ²`` is that of the batch, as in the paper's algorithm, where the code takes running
+    averages; norms other than batch norm count, too; shortcuts are kept.
 
     Raises:
         ValueError: for a net without a linear classifier.
@@ -308,7 +310,7 @@ def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
     """``f(images)`` and ``Σ_norms log √mean σ²``."""
-    head: list[Tensor] = []  # inputs of poolings and linear layers since the last convolution
+    head: list[Tensor] = []  # inputs of poolings and linear layers after the last convolution
     scales: list[float] = []
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -330,7 +332,7 @@ def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
     with _hooked(net, (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.Linear), watch), _hooked(net, NORMS, weigh):
         net(images)
     if not head:
-        raise ValueError("zen reads the features before a linear classifier or a global pooling, and this net has none")
+        raise ValueError("zen needs the features before a linear classifier or a global pooling, and this net has none")
     convolutional = any(isinstance(module, nn.Conv2d) for module in net.modules())
     return head[0] if convolutional else head[-1], sum(scales)
 

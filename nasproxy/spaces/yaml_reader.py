@@ -27,17 +27,20 @@ def _shipped_folder(package: Path) -> Path:
 
 
 def shipped_spaces() -> dict[str, Path]:
-    """Name (the file's, without ``.yaml``) and path of every space that comes with nasproxy, sorted by name."""
+    """Every space that comes with nasproxy: its name (the file's, without ``.yaml``) → its path, sorted by name."""
     return {path.stem: path for path in sorted(_shipped_folder(Path(__file__).parents[1]).glob("*.yaml"))}
 
 
 def load_space(spec: str | Path) -> SearchSpace:
-    """Reads a space from a path, else by name (``convnet_space`` or ``convnet_space.yaml``) among the shipped ones.
+    """Reads a search space.
 
-    ``convnet_space:norm=batch,depth=2`` is the part of it where these parameters, or constants, have these values.
+    Args:
+        spec: a path, else the name of a shipped space, ``convnet_space`` or ``convnet_space.yaml``. With
+            ``convnet_space:norm=batch,depth=2`` it is the part of the space where these parameters, or constants, have
+            these values.
 
     Raises:
-        NasproxyError: naming every mistake of the file at once, each on its line as ``file:line:column: message``.
+        NasproxyError: with every mistake of the file, each on a line as ``file:line:column: message``.
     """
     whole, colon, values = str(spec).rpartition(":")
     if not colon or "=" not in values:
@@ -46,7 +49,7 @@ def load_space(spec: str | Path) -> SearchSpace:
     for word in values.split(","):
         name, equals, value = (part.strip() for part in word.partition("="))
         if not (name and equals and value) or name in texts:
-            raise NasproxyError(f"Parameters are set as name=value,…, each once, but got '{values}'.")
+            raise NasproxyError(f"Parameters are set as name=value,…, each once, but got '{values}': correct it.")
         texts[name] = value
     space = _load(whole)
     return replace(space.fix(texts), source=f"{space.source}:{values}")
@@ -131,7 +134,7 @@ def _read_network(
 def _check_options(
     reader: NodeReader, node: Any, network: str, family: Callable[..., nn.Module], nodes: dict[str, tuple[Any, Any]]
 ) -> None:
-    """Every parameter is an option of the family, and every required option is a parameter without a condition."""
+    """Checks that every parameter is an option of the family, and every required option an unconditional parameter."""
     try:
         signature = inspect.signature(family)
         taken = list(signature.bind_partial((1, 1, 1), 1).arguments)
