@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +27,12 @@ from torch.nn import functional
 
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
+from nasproxy.scores.layers import LAYERS, NORMS, hooked
+from nasproxy.scores.zen import zen
 from nasproxy.spaces import num_flops
-
-Images = tuple[int, int, int]
 
 MINIBATCH = 64  # images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128, [Zen] 16 times 32
 
-LAYERS = (nn.Conv2d, nn.Linear)
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)  # a GroupNorm may be an instance norm
 NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
 
 
@@ -51,19 +48,6 @@ def _gradients(loss: Tensor, weights: list[Tensor], *, create_graph: bool = Fals
     """∂loss/∂w; zeros for weights that the loss does not depend on."""
     found = torch.autograd.grad(loss, weights, create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
-
-
-@contextmanager
-def _hooked(
-    net: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], hook: Callable[..., Tensor | None]
-) -> Iterator[None]:
-    """Calls ``hook(module, inputs, output)`` after every module of ``kinds``; its tensor, if any, replaces the output."""
-    handles = [module.register_forward_hook(hook) for module in net.modules() if isinstance(module, kinds)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # ----------------------------------------------------------------------------------------------------------------- size
@@ -168,7 +152,7 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
         if output.requires_grad:
             output.register_hook(add)
 
-    with _hooked(net, LAYERS, watch):
+    with hooked(net, LAYERS, watch):
         _loss(net, images, labels).backward()
     return sum(part.item() for part in parts)
 
@@ -210,7 +194,7 @@ def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
             parameter.abs_()
     weights = _weights(net)
     ones = torch.ones_like(images[:1], dtype=torch.float64)
-    with _hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
+    with hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
         gradients = _gradients(net(ones).sum(), weights)
     return sum((w * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
 
@@ -268,73 +252,6 @@ def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     for handle in handles:
         handle.remove()
     return torch.linalg.slogdet(kernel)[1].item()
-
-
-# ------------------------------------------------------------------------------------------------------- expressivity
-
-ZEN_STEP = 0.01  # α of [Zen]
-ZEN_IMAGES = 16
-ZEN_REPEATS = 4  # [Zen] takes 32; the spread over draws is 1 % of that between candidates (benchmarks/LOG.md)
-
-
-@torch.no_grad()
-def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``log E ‖f(x) − f(x + α ε)‖₁ + Σ_norms log √mean σ²``: how much noise changes the features, without norms [Zen].
-
-    Weights, images ``x`` and ``ε`` are standard normal, from torch's global generator. ``f`` is the input of the global
-    pooling, or else of the classifier, after the last convolution. ``σ²`` are the variances that a norm divides by.
-    Differs from the reference: ``σ²`` is that of the batch, as in the paper's algorithm, where the code takes running
-    averages; norms other than batch norm count, too; shortcuts are kept.
-
-    Raises:
-        ValueError: for a net without a linear classifier.
-
-    Cost: eight forward passes of 16 images.
-    """
-    found: list[float] = []
-    for _ in range(ZEN_REPEATS):
-        for module in net.modules():
-            if isinstance(module, LAYERS):
-                module.weight.normal_()
-            elif isinstance(module, NORMS) and module.weight is not None:
-                module.weight.fill_(1)
-            if isinstance(module, LAYERS + NORMS) and module.bias is not None:
-                module.bias.zero_()
-        x = torch.randn((ZEN_IMAGES, *images.shape[1:]), device=images.device)
-        noise = torch.randn_like(x)
-        features, scale = _features(net, x)
-        moved, _ = _features(net, x + ZEN_STEP * noise)
-        found.append((moved - features).double().flatten(1).abs().sum(1).mean().log().item() + scale)
-    return fmean(found)
-
-
-def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
-    """``f(images)`` and ``Σ_norms log √mean σ²``."""
-    head: list[Tensor] = []  # inputs of poolings and linear layers after the last convolution
-    scales: list[float] = []
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            head.clear()
-        else:
-            head.append(inputs[0])
-
-    def weigh(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        values = inputs[0]
-        if isinstance(module, nn.GroupNorm):
-            groups = values.reshape(len(values), module.num_groups, -1)
-        elif isinstance(module, nn.LayerNorm):
-            groups = values.flatten(-len(module.normalized_shape))
-        else:
-            groups = values.transpose(0, 1).flatten(1)
-        scales.append(0.5 * groups.var(-1, correction=0).mean().log().item())
-
-    with _hooked(net, (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.Linear), watch), _hooked(net, NORMS, weigh):
-        net(images)
-    if not head:
-        raise ValueError("zen needs the features before a linear classifier or a global pooling, and this net has none")
-    convolutional = any(isinstance(module, nn.Conv2d) for module in net.modules())
-    return head[0] if convolutional else head[-1], sum(scales)
 
 
 # ---------------------------------------------------------------------------------------------------------- measurement
