@@ -36,7 +36,7 @@ class DatasetSource:
         description: what ``nasproxy list`` prints of it.
         flip: a mirrored image keeps its meaning.
         load: reads it.
-        installed: it comes with a package, so that no folder of the user's can stand for it.
+        installed: it comes with a package, so no folder in ``data_dir`` replaces it.
     """
 
     description: str

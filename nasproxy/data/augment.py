@@ -143,7 +143,7 @@ def sample_augmentation(
 
 
 def _sample_cut(side: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Start and end ``(n,)`` of boxes along a side of so many pixels; they may reach over its ends.
+    """Start and end ``(n,)`` of boxes along a side, in pixels; they may reach over its ends.
 
     The centre of an odd box is any pixel. The centre of an even box is between two pixels or at an end of the side.
     """

@@ -77,7 +77,7 @@ def _checked(
 
 
 def _sort_key(path: Path) -> str:
-    # macOS may spell accents as two characters; both spellings have to sort alike.
+    # macOS may spell accents as two characters; both spellings must have the same place in the order.
     return unicodedata.normalize("NFC", path.as_posix())
 
 

@@ -83,7 +83,7 @@ def _level(sizes: list[int], proxy: ProxySet) -> list[int]:
 
 
 def rival_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """How a baseline trains beside a set with ``recipe``: by it, unless step sizes or an order were learned with it."""
+    """How a baseline of a set with ``recipe`` trains: by it, unless step sizes or an order were learned in it."""
     return recipe_named("one_cycle", dataset) if recipe.learned else recipe
 
 
@@ -164,8 +164,8 @@ def kmeans_subset_task(
 
 def _of_counts(config: CondenseConfig, counts: tuple[int, ...]) -> CondenseConfig:
     """``config`` with ``counts`` images of the classes; as ``ipc`` where all are equal."""
-    alike = min(counts) == max(counts)
-    return replace(config, ipc=counts[0]) if alike else replace(config, ipc_per_class=counts)
+    equal = min(counts) == max(counts)
+    return replace(config, ipc=counts[0]) if equal else replace(config, ipc_per_class=counts)
 
 
 def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) -> tuple[torch.Tensor, float]:

@@ -33,7 +33,7 @@ class Spending:
 
         Args:
             proxy_images: images that a candidate sees on the proxy set, counted once per epoch.
-            full_images: images that it sees in the full training, counted alike.
+            full_images: images that it sees in the full training, counted once per epoch.
         """
         return self.times() * proxy_images >= full_images
 

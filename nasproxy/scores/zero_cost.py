@@ -206,8 +206,8 @@ def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``−Σ_i log(λ_i + k) + 1 / (λ_i + k)``, ``k = 10⁻⁵``, ``λ`` the eigenvalues of the Jacobians' correlation [A].
 
     The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. It is correlated between
-    images that a net treats alike; the scale of the outputs does not matter. The score is minus infinity for a net
-    whose output does not depend on the images, because it distinguishes none.
+    images that a net treats the same way; the scale of the outputs does not matter. The score is minus infinity for a
+    net whose output does not depend on the images, because it distinguishes none.
 
     Cost: one forward and backward pass.
     """

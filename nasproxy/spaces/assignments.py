@@ -83,7 +83,7 @@ class Assignments:
             yield from self._following(index + 1, assigned | {parameter.name: parameter.domain[place]})
 
     def _branches(self, index: int, state: Params) -> list[tuple[range | list[int], Params]]:
-        """Groups of places in a parameter's domain after which the rest of the space is alike, each with its state.
+        """Groups of places in a parameter's domain after which the rest of the space is the same, each with its state.
 
         An inactive parameter has one group with one place, which is not used.
         """

@@ -171,7 +171,7 @@ def inspect_space(
         space: the space.
         input_shape: ``(c, h, w)`` of the images.
         num_classes: outputs of the nets.
-        max_candidates: a space of so many assignments at most is tried completely.
+        max_candidates: a space with at most this many assignments is tried completely.
         sample: how many random candidates of a larger space are tried.
         progress: is called with (done, total, note) after each candidate.
     """
@@ -204,7 +204,7 @@ def _try(space: SearchSpace, candidate: Candidate, input_shape: Shape, num_class
             raise
         except Exception:  # noqa: BLE001  # a net that looks at values cannot run on meta tensors, but may be trained
             net, shape, flops = _build_and_run(space, candidate, input_shape, num_classes, "cpu")
-    except Exception as error:  # noqa: BLE001  # whatever a user's network raises is the answer
+    except Exception as error:  # noqa: BLE001  # any error of a user's network is the reason
         return describe_error(error)
     if shape != (2, num_classes):
         return f"The output for 2 images must have the shape (2, {num_classes}), but got {shape}."

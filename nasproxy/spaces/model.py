@@ -203,7 +203,7 @@ class SearchSpace:
         return self._candidate(self._assignments.at(index))
 
     def sample(self, rng: np.random.Generator) -> Candidate:
-        """A random candidate: uniform over the distinct assignments of a finite space, whatever its conditions.
+        """A random candidate: uniform over the distinct assignments of a finite space, also with conditions.
 
         A space with a continuous range is sampled parameter by parameter, log ranges log-uniformly.
         """

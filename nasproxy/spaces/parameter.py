@@ -64,7 +64,7 @@ class Range:
         return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))
 
     def nearest(self, value: float) -> int | float | None:
-        """The member that ``value`` stands for, None when there is none; a float may miss a member by rounding."""
+        """The member equal to ``value``, up to the rounding of floats; None when there is none."""
         slack = 1e-9 * (self.high - self.low)
         if not self.low - slack <= value <= self.high + slack:
             return None
@@ -152,7 +152,7 @@ class Parameter:
         """A random value, uniform over the domain, or log-uniform over a log range."""
         domain = self.domain
         if isinstance(domain, Range) and domain.log:
-            edge = 0.5 if domain.is_int else 0.0  # every integer stands for the half units around it
+            edge = 0.5 if domain.is_int else 0.0  # an integer is drawn from half a unit around it
             value = math.exp(rng.uniform(math.log(domain.low - edge), math.log(domain.high + edge)))
             return min(max(round(value) if domain.is_int else value, domain.low), domain.high)
         if isinstance(domain, Range) and domain.step is None:

@@ -1,4 +1,4 @@
-"""The checkpoint of one training: a file from which it goes on to the same weights after an interruption."""
+"""The checkpoint of one training: a file from which it resumes after an interruption, to the same weights."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Checkpoint:
         self._began = self._kept = time.monotonic()
 
     def resume(self) -> int:
-        """Restores the state from the file, where there is a readable one; returns the epoch to go on with, from 0."""
+        """Restores the state from the file, where there is a readable one; returns the next epoch, from 0."""
         content = _read(self._path)
         if content is None:
             return 0

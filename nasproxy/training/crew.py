@@ -25,9 +25,9 @@ class Crew(Protocol):
 
     @property
     def keep(self) -> Path | None:
-        """The folder of checkpoints of long trainings; whoever has a result on record may remove its checkpoint.
+        """The folder of checkpoints of long trainings. A checkpoint may be removed once its result is stored.
 
-        With None, a training that is interrupted starts again.
+        With None, an interrupted training starts again.
         """
 
     @property

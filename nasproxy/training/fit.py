@@ -53,7 +53,7 @@ class Curve:
 
 
 def curve_epochs(epochs: int) -> frozenset[int]:
-    """After which of so many epochs a training is measured, before the last: evenly spaced, ten in all at most."""
+    """The epochs, from 1, after which a training of ``epochs`` is measured: evenly spaced, without the last."""
     return frozenset(math.ceil(epochs * part / CURVE_POINTS) for part in range(1, CURVE_POINTS)) - {epochs}
 
 
@@ -116,8 +116,8 @@ def fit(
         data: n images and their labels.
         passes: how the images go through the net; None: whole batches in float32.
         checkpoint: the file that keeps the state between epochs, every ``CHECKPOINT_SECONDS``. If there is a readable
-            one, the training goes on from it, to the same weights. It must be of this very training, and it is left
-            there at the end.
+            one, the training resumes from it and reaches the same weights. It must be of this very training. It is not
+            removed at the end.
         curve: is filled during the training; it changes nothing in the training.
         on_update: is called with (done, total) after each update.
 

@@ -51,9 +51,10 @@ def compiles(net: nn.Module, input_shape: tuple[int, int, int], num_images: int,
 
 @contextmanager
 def compiled_loss(size: int) -> Iterator[Loss]:
-    """:func:`summed_loss`, compiled for parts of ``size`` images; other sizes and what cannot be compiled run as is.
+    """:func:`summed_loss`, compiled for parts of ``size`` images during a ``with`` block.
 
-    Several nets may use it one after the other, but not at the same time.
+    Parts of another size are not compiled, and neither are nets that torch cannot compile. Several nets may use it one
+    after the other, but not at the same time.
     """
     from torch import _dynamo
 

@@ -1,7 +1,8 @@
 """A crew of worker processes: one per core or several per GPU, and what to do when one dies.
 
-A worker that dies, hangs or runs out of memory costs its job an attempt, and is replaced. The job is then done with no
-other beside it. After ``MAX_ATTEMPTS`` its failure is recorded.
+A worker that dies or hangs is replaced, and its job is done again while all other workers are idle. After
+``MAX_ATTEMPTS`` such deaths the job's failure is recorded. A job that runs out of memory is also done again alone; if
+it runs out of memory then, too, that is its result.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Processes:
         self._shared = SharedFiles()
         self._inbox: Inbox = queue.SimpleQueue()
         self._attempts: dict[tuple[str, str, str], int] = {}
-        self._for_one_alone: list[Job] = []  # jobs to do with no other beside them
+        self._for_one_alone: list[Job] = []  # jobs to do while all other workers are idle
         self._alone: WorkerHandle | None = None  # the worker that does one of these
         self._workers: list[WorkerHandle] = []  # started with the first job
 
@@ -141,7 +142,7 @@ class Processes:
         worker.hand(job, order)
 
     def _hand_one_alone(self) -> None:
-        """Starts a job that must have no other beside it, once all workers are idle."""
+        """Starts a job that must run alone, once all workers are idle."""
         if self._for_one_alone and all(worker.job is None for worker in self._workers):
             self._alone = self._workers[0]
             self._hand(self._alone, self._for_one_alone.pop(0))

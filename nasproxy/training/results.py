@@ -10,7 +10,7 @@ from nasproxy.spaces import Params
 
 
 class FailureKind(StrEnum):
-    """Why a candidate has no number. The text beside it tells people the same, with the details."""
+    """Why a candidate has no number. ``Fit.failure`` says the same to people, with the details."""
 
     OUT_OF_MEMORY = "out_of_memory"
     DIVERGED = "diverged"  # a loss became infinite or NaN

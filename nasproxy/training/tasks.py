@@ -27,7 +27,7 @@ class Attempt:
         train, held_out: the task's images, as they were moved to ``device``.
         seed: of everything that is drawn at random.
         device: where the net runs.
-        beat: is called now and then, to show that the work goes on.
+        beat: is called now and then, as a sign of life.
         checkpoint: the file that keeps a long training, so that it can be resumed; None keeps nothing.
     """
 
@@ -47,7 +47,7 @@ class Task(ABC):
     Attributes:
         score: the name of the number, for code.
         label: its name for people.
-        train, held_out: the images, in main memory; whoever does the task moves them to its device.
+        train, held_out: the images, in main memory; a trainer moves them to its device.
         num_classes: outputs of the net.
         setting: a digest of everything that determines the number besides candidate and seed.
         alone: no other task may run at the same time on the device.

@@ -25,7 +25,7 @@ class Trainer:
         """Does ``job`` with one seed.
 
         Args:
-            beat: is called now and then, to show that the work goes on.
+            beat: is called now and then, as a sign of life.
             keep: the folder of checkpoints; None keeps nothing.
         """
         task = job.task.of_seed(seed)
