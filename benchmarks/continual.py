@@ -63,7 +63,9 @@ from nasproxy.data import Dataset, LabeledImages, load_dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import convnet, seeded
 from nasproxy.report.matplotlib_svg import curves_svg
-from nasproxy.training.fit import EVALUATION_BATCH, TrainingImages, evaluate, fit, images_per_pass
+from nasproxy.training.fit import Passes, fit, images_per_pass
+from nasproxy.training.held_out import MEASURING_BATCH, accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 from nasproxy.validation.set_accuracy import Interval, mean_interval
 
 NOTHING, EVERYTHING = "no memory", "all data kept"
@@ -291,14 +293,14 @@ def learn(
         recipe = settings.recipe(step.new)
         # The same seed in every row: with as many images, the same batches of new ones.
         own_seed = derive_seed(seed, "step", number)
-        loss = fit(seen, train.on(device), recipe, seed=own_seed, device=device, per_pass=per_pass).item()
+        loss = fit(seen, train.on(device), recipe, seed=own_seed, device=device, passes=Passes(per_pass)).item()
         if not math.isfinite(loss):
             raise NasproxyError(
                 f"The training loss must stay finite, but '{row}' had {loss} in step {number + 1}: use another --width."
             )
         test = TrainingImages(step.test.images, step.test.labels, step.new.normalize)
-        at_once = min(per_pass or EVALUATION_BATCH, EVALUATION_BATCH)
-        outcome.accuracies.append(evaluate(seen, test, device, per_pass=at_once)[0])
+        at_once = min(per_pass or MEASURING_BATCH, MEASURING_BATCH)
+        outcome.accuracies.append(accuracy_and_loss(seen, test, device, per_pass=at_once)[0])
         if number + 1 < len(steps):
             if row == EVERYTHING:
                 old.append(new)

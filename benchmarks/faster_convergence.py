@@ -27,7 +27,8 @@ from nasproxy.data import Dataset, load_dataset
 from nasproxy.data.multi_formation import decode
 from nasproxy.networks import convnet
 from nasproxy.scores.registry import on_device
-from nasproxy.training.fit import TrainingImages, train_candidate
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, object]] = {

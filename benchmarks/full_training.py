@@ -41,7 +41,9 @@ from nasproxy.core.randomness import derive_seed
 from nasproxy.data import load_dataset, normalize
 from nasproxy.networks import seeded
 from nasproxy.spaces.inspection import num_flops
-from nasproxy.training.fit import TrainingImages, evaluate, fit, images_per_pass
+from nasproxy.training.fit import Passes, fit, images_per_pass
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 from nasproxy.validation.set_accuracy import NetSpec, difference_interval, parse_net
 
 SHAPE, NUM_CLASSES, EPOCH = (3, 32, 32), 10, 50_000
@@ -117,8 +119,8 @@ def our_loop(
     """Trains ``net``; seconds."""
     train = TrainingImages(data.images, data.labels, partial(normalize, mean=data.mean, std=data.std)).on(device)
     start = time.perf_counter()
-    per_pass = images_per_pass(net, SHAPE, device)
-    loss = fit(net, train, recipe, seed=seed, device=device, per_pass=per_pass, precision=precision, compiled=compiled)
+    passes = Passes(images_per_pass(net, SHAPE, device), precision, compiled)
+    loss = fit(net, train, recipe, seed=seed, device=device, passes=passes)
     loss.item()
     return time.perf_counter() - start
 
@@ -212,7 +214,7 @@ def accuracies(args: argparse.Namespace, device: torch.device) -> dict[str, Any]
             for name, loop in compared.items():
                 net = build(spec, seed, device)
                 seconds.setdefault(name, []).append(loop(net, data, recipe, seed=seed, device=device))
-                by_loop.setdefault(name, []).append(evaluate(net, test, device)[0])
+                by_loop.setdefault(name, []).append(accuracy_and_loss(net, test, device)[0])
         print(text)
         found["nets"][text] = {"accuracy": by_loop, "seconds": seconds, "difference": {}}
         for name, own in by_loop.items():

@@ -22,7 +22,7 @@ from pathlib import Path
 from nasproxy.cli.commands import DataOptions, EvaluateOptions, compare_methods
 from nasproxy.config import METHODS
 from nasproxy.core.devices import versions
-from nasproxy.core.wording import amount, duration_text
+from nasproxy.core.wording import amount, precise_duration
 from nasproxy.validation.set_page import Evaluated, percent_interval, points_interval
 
 # CIFAR-10, ConvNet, test accuracy in percent at 1, 10 and 50 images per class, as the methods' own papers print it.
@@ -51,7 +51,7 @@ def table(sets: list[Evaluated], dataset: str) -> list[str]:
             percent_interval(comparison.row.mean),
             "" if baseline is None else percent_interval(baseline.mean),
             points_interval(comparison.difference),
-            duration_text(float(record["seconds"])),
+            precise_duration(float(record["seconds"])),
             amount(record.get("peak_bytes"), "B"),
             "" if published is None else published,
         )

@@ -48,10 +48,11 @@ from nasproxy.search.loop import run_search
 from nasproxy.spaces import Candidate, SearchSpace, inspect_space, load_space
 from nasproxy.spaces.inspection import NetSize, num_flops
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.fit import TrainingImages
-from nasproxy.training.jobs import Crew, Inline, Job, Result
+from nasproxy.training.crew import Crew, Inline, default_size
+from nasproxy.training.images import TrainingImages
+from nasproxy.training.jobs import Job, Result
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.processes import Processes, default_size
+from nasproxy.training.processes import Processes
 from nasproxy.training.results import Fit
 from nasproxy.training.session import Session
 from nasproxy.training.tasks import TrainingTask

@@ -40,7 +40,7 @@ _HOMES = {
     "proxy_task": "scores.proxy",
     "make_task": "scores.registry",
     "make_objective": "search.objective",
-    "hire": "training.processes",
+    "hire": "training.crew",
     "Session": "training.session",
     "open_session": "search.open_session",
     "run_search": "search.loop",

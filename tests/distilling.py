@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from nasproxy.condense.matching_nets import build_net
-from nasproxy.training.fit import TrainingImages, evaluate, fit
+from nasproxy.training.fit import fit
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 
@@ -34,5 +36,5 @@ def accuracy_after(proxy, dataset, config, number=3):
         net = build_net(config, dataset, outer, CPU)
         fit(net, TrainingImages(*proxy.training_images(0)), proxy.recipe, seed=0, device=CPU)
         held_out = TrainingImages(dataset.test.images, dataset.test.labels, dataset.normalize)
-        values.append(evaluate(net, held_out, CPU)[0])
+        values.append(accuracy_and_loss(net, held_out, CPU)[0])
     return sum(values) / len(values)

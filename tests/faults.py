@@ -20,7 +20,8 @@ from nasproxy.core.devices import choose_device
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.search.loop import run_search
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.training import processes, tasks
+from nasproxy.training import tasks
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.session import Session
 
@@ -62,7 +63,7 @@ def search(parts, run, *, log=None, word="", pause=0.0, storage=None, crew=None,
     tasks.train_candidate = logged
     ledger = Ledger(storage or run / "evaluations.sqlite", lease=LEASE, tell=tell)
     try:
-        session = Session(run, ledger, crew or processes.Inline(CPU), choose_device("cpu"))
+        session = Session(run, ledger, crew or Inline(CPU), choose_device("cpu"))
         return run_search(inspection, task, SearchConfig(**({"trials": TRIALS} | settings)), session)
     finally:
         tasks.train_candidate = real

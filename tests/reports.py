@@ -30,7 +30,7 @@ from nasproxy.report.data import (
     ScoreSummary,
 )
 from nasproxy.report.png import image_grid_png
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 from nasproxy.validation.set_accuracy import Comparison, NetSpec, Row
 from nasproxy.validation.set_page import (
     Evaluated,
@@ -209,8 +209,9 @@ def trained(values, net=NET):
     """A training for every value; None failed."""
     rows = []
     for number, value in enumerate(values):
-        loss, failure = (None, "diverged") if value is None else (1.0, None)
-        rows.append(Evaluation(str(net), {}, "test", "s", number, value, loss, 0.5, failure))
+        loss, failure, kind = (None, "diverged", FailureKind.DIVERGED) if value is None else (1.0, None, None)
+        key = {"candidate": str(net), "params": {}, "score": "test", "setting": "s", "seed": number}
+        rows.append(Evaluation(value, loss, 0.5, failure, kind, **key))
     return tuple(rows)
 
 

@@ -9,7 +9,7 @@ from nasproxy.config import Recipe, config_hash
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.scores.proxy import proxy_task
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 
 
 def toy_split(num_per_class, seed, *, num_classes=3, shape=(1, 8, 8)):
@@ -81,7 +81,9 @@ def made_by(*args, **options):
 
 def evaluation(seed=0, accuracy=0.5, failure=None):
     loss = None if failure else 1.0
-    return Evaluation("abc", {"width": 8}, "proxy", "s", seed, accuracy, loss, 1.5, failure)
+    kind = FailureKind.DIVERGED if failure else None
+    key = {"candidate": "abc", "params": {"width": 8}, "score": "proxy", "setting": "s", "seed": seed}
+    return Evaluation(accuracy, loss, 1.5, failure, kind, **key)
 
 
 def toy_task(epochs=2):

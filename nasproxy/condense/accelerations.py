@@ -20,7 +20,8 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, Recipe
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset
-from nasproxy.training.fit import TrainingImages, fit
+from nasproxy.training.fit import fit
+from nasproxy.training.images import TrainingImages
 
 EMBEDDING_BATCH = 512
 KMEANS_ITERATIONS = 30  # more move few centres

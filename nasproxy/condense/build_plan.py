@@ -13,7 +13,7 @@ from nasproxy.condense.methods import CONDENSERS
 from nasproxy.condense.timing import Estimate, fewest_threads, pace
 from nasproxy.config import BUDGETS, METHODS, TIME_LIMIT_SECONDS, CondenseConfig, condense_config, loops_for_ipc
 from nasproxy.core.errors import unknown
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset
 
 # From the most faithful to the cheapest.
@@ -139,8 +139,8 @@ def plan_build(dataset: Dataset, options: Mapping[str, Any], *, budget: str | No
         if seconds <= limit:
             break
         if name != ORDER[-1]:
-            slower = f"{name} would take about {duration(seconds)} here"
-    why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
+            slower = f"{name} would take about {rough_duration(seconds)} here"
+    why = f"{slower}, more than the {rough_duration(limit)} aimed at" if slower else "fits the time aimed at"
     if seconds > limit and "outer_steps" not in options:
         fitting = max(1, int(config.outer_steps * limit / seconds))
         seconds *= fitting / config.outer_steps

@@ -27,7 +27,8 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.core.randomness import derive_seed
 from nasproxy.data import Dataset
-from nasproxy.training.fit import Curve, TrainingImages, fit, images_per_pass
+from nasproxy.training.fit import Curve, Passes, fit, images_per_pass
+from nasproxy.training.images import TrainingImages
 
 EXPERT_BATCH = 256
 
@@ -91,7 +92,7 @@ def train_expert(
         recipe,
         seed=derive_seed(config.seed, "expert", number),
         device=real.device,
-        per_pass=images_per_pass(net, dataset.input_shape, real.device),
+        passes=Passes(images_per_pass(net, dataset.input_shape, real.device)),
         curve=Curve(keep, frozenset(range(1, recipe.epochs + 1))),
         on_update=on_update,
     )

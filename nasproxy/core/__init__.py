@@ -1,1 +1,1 @@
-"""Ground of everything: errors, files, devices, random streams, progress, words for numbers."""
+"""What every other package may use: errors, files, devices, random streams, progress, words for numbers."""

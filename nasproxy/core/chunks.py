@@ -1,7 +1,7 @@
-"""How many images go through a net at once: as many as the CPU's cache or the GPU's memory holds, from measured bytes.
+"""How many images go through a net at once: as many as fit the CPU's cache or the GPU's memory, by measured bytes.
 
-On a CPU a batch that spills out of the cache costs twice the time (benchmarks/LOG.md); on a GPU it must fit. Sums over
-a batch are taken piece by piece, which changes their rounding and nothing else.
+On a CPU, a batch that does not fit the cache takes twice the time (benchmarks/LOG.md); on a GPU it must fit the memory.
+Sums over a batch are computed piece by piece, which changes their rounding and nothing else.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Activations of one forward pass. Five ConvNets of width 32 to 256 on 32 and 64 pixels were all fastest at 24 to 26 MB,
-# on a CPU with 2 MB of second-level and 32 MB of third-level cache (benchmarks/LOG.md).
+# Of the activations of one forward pass. Five ConvNets of width 32 to 256 on 32 and 64 pixels were all fastest at 24 to
+# 26 MB, on a CPU with 2 MB of second-level and 32 MB of third-level cache (benchmarks/LOG.md).
 CPU_BYTES = 24 * 2**20
 CUDA_SHARE = 0.5  # of the free memory
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Images ``start`` to ``stop`` of one class's batch."""
+    """Images ``start`` to ``stop`` (excluded) of the batch of class ``label``."""
 
     label: int
     start: int
@@ -30,18 +30,22 @@ class Piece:
 
     @property
     def count(self) -> int:
+        """How many images it has."""
         return self.stop - self.start
 
 
 def activation_bytes(net: nn.Module, input_shape: tuple[int, int, int], *, second_order: bool = False) -> int:
-    """Bytes that autograd keeps for one image ``(c, h, w)`` of ``net``, measured on one pass.
+    """Bytes that autograd keeps for one image, measured by one pass.
 
-    With ``second_order`` also what the gradient's own graph keeps, when it is taken with ``create_graph``.
+    Args:
+        net: in any mode.
+        input_shape: ``(c, h, w)`` of the image.
+        second_order: count what the graph of the gradient keeps, too, when it is computed with ``create_graph``.
     """
     parameters = list(net.parameters())
     like = parameters[0]
     known = {tensor.untyped_storage().data_ptr() for tensor in (*parameters, *net.buffers())}
-    kept: list[Tensor] = []  # alive, so that no address is given twice
+    kept: list[Tensor] = []  # kept alive, so that no address is used twice
 
     def keep(tensor: Tensor) -> Tensor:
         kept.append(tensor)
@@ -59,10 +63,11 @@ def activation_bytes(net: nn.Module, input_shape: tuple[int, int, int], *, secon
 
 @torch.no_grad()
 def couples_images(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
-    """Whether an image's output in training mode depends on the other images of its batch, as batch statistics do.
+    """Whether the output of an image in training mode depends on the other images of its batch, as with batch norm.
 
-    Found by trying, so that it holds for a user's network, too; a net that draws at random outside of ``nn.Dropout``
-    counts as one that does. ``net`` stays as it is.
+    It is found by a trial with random images ``(c, h, w)``, so that it is right for a user's network, too. A net that
+    draws random numbers outside of ``nn.Dropout`` counts as one whose images depend on each other. ``net`` is not
+    changed.
     """
     probe = copy.deepcopy(net).train()
     for module in probe.modules():
@@ -81,25 +86,33 @@ def couples_images(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
 
 
 def room(device: torch.device) -> int:
-    """Bytes of activations that may be alive at once on ``device``."""
+    """Bytes of activations that may exist at the same time on ``device``."""
     if device.type == "cuda":
-        # What torch keeps for itself and does not use is free, too.
+        # Memory that torch has reserved and does not use is free, too.
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + idle))
     return CPU_BYTES
 
 
 def even_parts(total: int, limit: int) -> list[int]:
-    """``total`` as the fewest sizes of at most ``limit`` (at least 1), as equal as they can be, larger ones first."""
+    """Divides ``total`` into the fewest sizes of at most ``limit`` (at least 1), as equal as possible, larger first."""
     num_parts = -(-total // max(1, limit))
     size, larger = divmod(total, num_parts)
     return [size + 1] * larger + [size] * (num_parts - larger)
 
 
 def class_chunks(labels: Sequence[int], counts: Sequence[int], limit: int) -> list[list[Piece]]:
-    """The batches of ``labels``, ``counts`` images each, in chunks of at most ``limit`` images (at least 1).
+    """Divides the batches of several classes into chunks.
 
-    Whole classes share a chunk while they fit; a class that is larger than ``limit`` is cut into even parts.
+    Whole classes share a chunk while they fit. A class that is larger than ``limit`` is cut into even parts.
+
+    Args:
+        labels: the classes.
+        counts: how many images the batch of each class has.
+        limit: images of a chunk at most, at least 1.
+
+    Returns:
+        The pieces of each chunk.
     """
     chunks: list[list[Piece]] = []
     current: list[Piece] = []

@@ -1,4 +1,4 @@
-"""Which device and which machine: chosen once, said aloud, written into every record."""
+"""The device: its choice, precision, threads, energy and memory, and what a record says of the machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """A device, a short name for people, and why it was chosen."""
+    """A device, its short name for people, and the reason why it was chosen."""
 
     device: torch.device
     name: str
@@ -40,10 +40,14 @@ def _cpu_name() -> str:
 
 
 def choose_device(name: str = "auto") -> DeviceChoice:
-    """``auto`` takes CUDA when there is one (of several processes, each its own), else the CPU.
+    """Chooses the device.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N" or "auto". "auto" is CUDA if torch has it, else the CPU; of several processes,
+            each takes a GPU of its own.
 
     Raises:
-        NasproxyError: for a device that torch does not have here.
+        NasproxyError: for a device that torch does not have on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -68,7 +72,7 @@ def choose_device(name: str = "auto") -> DeviceChoice:
 
 
 def training_precision(device: torch.device) -> str:
-    """``bfloat16`` where ``device`` has instructions for its products, else ``float32``."""
+    """The precision to train in: "bfloat16" if ``device`` has instructions for its products, else "float32"."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -76,16 +80,17 @@ def training_precision(device: torch.device) -> str:
     return "bfloat16" if has else "float32"
 
 
-POWERCAP = Path(
-    "/sys/class/powercap"
-)  # where Linux shows the energy counters of processors, to those who may read them
+POWERCAP = Path("/sys/class/powercap")  # Linux's energy counters of processors; often only root may read them
 
 
 def energy_meter(device: torch.device) -> Callable[[], float] | None:
-    """A function that gives the joules ``device`` has taken since this call; None where it does not tell.
+    """Starts to measure the energy of ``device``.
 
-    Of a CUDA device by NVML, where its Python bindings are installed; of a CPU by the counters of its packages (RAPL),
-    whatever else they compute meanwhile.
+    A CUDA device is measured by NVML, if its Python bindings are installed; a CPU by the counters of its packages
+    (RAPL), which count whatever else runs at the same time, too.
+
+    Returns:
+        A function that gives the joules used since this call; None when the device cannot be measured.
     """
     if device.type == "cuda":
         try:
@@ -94,7 +99,7 @@ def energy_meter(device: torch.device) -> Callable[[], float] | None:
             pynvml.nvmlInit()
             handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
             start = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # in millijoules
-        except Exception:  # noqa: BLE001  # no bindings, no permission, an older card: it does not tell
+        except Exception:  # noqa: BLE001  # no bindings, no permission, an older card
             return None
         return lambda: (pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) - start) / 1e3
     counters = sorted(POWERCAP.glob("intel-rapl:[0-9]*/energy_uj"))
@@ -112,28 +117,29 @@ def energy_meter(device: torch.device) -> Callable[[], float] | None:
         nonlocal total
         for place, path in enumerate(counters):
             now = int(path.read_text())
-            total += (now - last[place]) % limits[place]  # a counter begins again at its limit
+            total += (now - last[place]) % limits[place]  # a counter starts again at 0 after its limit
             last[place] = now
         return total / 1e6
 
     return joules
 
 
-SAMPLE_SECONDS = 0.02  # between two looks at the memory of this process
+SAMPLE_SECONDS = 0.02  # between two measurements of the memory of this process
 
 
 @dataclass
 class PeakMemory:
-    """``bytes`` above what was held at the beginning; None where the system does not tell."""
+    """The most ``bytes`` above those at the beginning; None when the system does not tell."""
 
     bytes: int | None = None
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
-    """The most memory that the block needs on ``device``, known at its end: of a CUDA device as torch allocates it.
+    """Measures the most memory that a ``with`` block needs on ``device``; the result is known at its end.
 
-    Of a CPU the resident memory of this process, looked at every ``SAMPLE_SECONDS`` (Linux only).
+    On a CUDA device it is what torch allocates. On a CPU it is the resident memory of this process, measured every
+    ``SAMPLE_SECONDS`` (on Linux alone).
     """
     found = PeakMemory()
     if device.type == "cuda":
@@ -171,10 +177,10 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
 
 @contextmanager
 def float32_as(precision: str) -> Iterator[None]:
-    """Lets CUDA compute float32 products in TF32 when ``precision`` is "tf32", and in full float32 otherwise.
+    """CUDA computes float32 products in TF32 when ``precision`` is "tf32", and in full float32 otherwise.
 
-    torch's own default uses TF32 in convolutions, which would make "float32" mean something else. The flags are global
-    and are put back.
+    By default, torch uses TF32 in convolutions; then "float32" would not be float32. The flags are global; they are
+    restored at the end of the ``with`` block.
     """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
@@ -184,15 +190,23 @@ def float32_as(precision: str) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
+def products_in(precision: str, device: torch.device) -> torch.autocast:
+    """A context that takes products in bfloat16 when ``precision`` is "bfloat16", and changes nothing otherwise.
+
+    Use it for one forward pass: torch keeps a copy of the weights it has seen, and would miss an update.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def compiled_program(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """``function`` compiled by torch, a program for each shape of its tensors."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns of CUDA, unasked
+    """``function``, compiled by torch for each shape of its tensors."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns about CUDA
     return torch.compile(function, dynamic=False)
 
 
 @contextmanager
 def cpu_threads(number: int | None) -> Iterator[None]:
-    """torch's threads on the CPU, put back afterwards; None leaves them as they are."""
+    """Sets torch's number of CPU threads for the time of a ``with`` block; None changes nothing."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(number or before)
@@ -202,7 +216,7 @@ def cpu_threads(number: int | None) -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
+    """The versions of Python and of the packages that the results depend on."""
     found = {"python": platform.python_version()}
     for package in ("nasproxy", "torch", "torchvision", "optuna", "numpy", "scipy"):
         try:
@@ -213,6 +227,6 @@ def versions() -> dict[str, str]:
 
 
 def hardware(choice: DeviceChoice) -> str:
-    """One line: device, processor architecture, cores, operating system."""
+    """Device, processor architecture, cores and operating system, in one line."""
     name = _cpu_name() if choice.device.type == "cpu" else choice.name
     return f"{name}; {platform.machine()}, {os.cpu_count()} cores, {platform.system()}"

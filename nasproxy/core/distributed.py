@@ -1,4 +1,4 @@
-"""Several processes that share one build, as ``torchrun`` starts them; one process alone is the ordinary case."""
+"""Several processes that share one build, as ``torchrun`` starts them. Usually there is one process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """Joins the processes that ``torchrun`` started, over NCCL or gloo, for the time of the block.
+    """Joins the processes that ``torchrun`` started for the time of a ``with`` block; alone, it does nothing.
 
-    Does nothing in a process started alone.
+    The processes speak over NCCL on a CUDA ``device``, else over gloo.
     """
     if local_number() is None or dist.is_initialized():
         yield
@@ -29,24 +29,24 @@ def joined(device: torch.device) -> Iterator[None]:
 
 
 def num_peers() -> int:
-    """Processes that share the build."""
+    """How many processes share the build."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def own_rank() -> int:
-    """The number of this process, from 0; process 0 alone writes files and speaks."""
+    """The number of this process, from 0. Process 0 alone writes files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def add_up(tensor: Tensor) -> Tensor:
-    """``tensor`` summed over all processes, in place."""
+    """Sums ``tensor`` over all processes, in place, and returns it."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
 def from_first(value: Any) -> Any:
-    """Process 0's ``value`` in every process: what was decided by timing must be one decision."""
+    """The ``value`` of process 0 in every process, where a decision by timing must be the same in all of them."""
     box = [value]
     if dist.is_initialized():
         dist.broadcast_object_list(box)
@@ -54,5 +54,5 @@ def from_first(value: Any) -> Any:
 
 
 def local_number() -> int | None:
-    """The number of this process on its machine, which is the number of its GPU; None in a process started alone."""
+    """The number of this process on its machine, which is the number of its GPU; None when it runs alone."""
     return int(os.environ["LOCAL_RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None

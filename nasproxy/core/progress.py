@@ -1,4 +1,4 @@
-"""Progress for people: a bar with the time left on a terminal, a plain line now and then in a log."""
+"""Shows progress: a bar with the remaining time on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LOG_EVERY_SECONDS = 30.0
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """Yields ``progress(done, total, note)``, drawing on standard error; nothing is drawn before the first call.
+    """Yields a function ``progress(done, total, note)`` that draws on standard error.
 
-    Of several processes the first one draws.
+    Nothing is drawn before its first call. Of several processes, process 0 draws.
     """
     if own_rank() > 0:
         yield lambda done, total, note: None
@@ -63,7 +63,7 @@ def _log(title: str) -> Iterator[Progress]:
     def update(done: int, total: int, note: str) -> None:
         nonlocal first, last, last_done
         if first is None:
-            first = done  # a resumed job has not done the first ones in this time
+            first = done  # a resumed job did the first ones before
         now = time.monotonic()
         finished = done >= total and last_done != (done, total)
         if finished or now - last >= LOG_EVERY_SECONDS:

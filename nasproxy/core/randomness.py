@@ -1,4 +1,4 @@
-"""Randomness without hidden state: every stream is named by what it is for, so a resumed run draws the same numbers."""
+"""Random streams, each named by its purpose, so that a resumed run draws the same numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part and on their order, equal on every machine."""
+    """A seed of 63 bits from ``parts``: it depends on each of them and on their order, and is equal on all machines."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people: ``45 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
+def rough_duration(seconds: float) -> str:
+    """Seconds for an estimate, with as many digits as one has: ``45 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -14,14 +14,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """A signed number with a true minus: ``+0.42``, ``−0.10``; ``0.00`` without a sign."""
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def duration_text(seconds: float | None) -> str:
-    """Seconds for a table: ``0``, ``0.42 s``, ``12 s``, ``3.5 min``, ``2.1 h``."""
+def precise_duration(seconds: float | None) -> str:
+    """Seconds that were measured: ``0``, ``0.42 s``, ``12 s``, ``3.5 min``, ``2.1 h``; a dash for None."""
     if seconds is None:
         return "–"
     if seconds == 0:
@@ -35,6 +29,12 @@ def duration_text(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, and a true minus: ``+0.42``, ``−0.10``; ``0.00`` has no sign."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
 def percent(fraction: float | None, std: float | None = None) -> str:
     """``54.3 %``, with ``± 0.4`` when ``std`` is known; a dash for None."""
     if fraction is None:
@@ -43,7 +43,7 @@ def percent(fraction: float | None, std: float | None = None) -> str:
 
 
 def compact(value: float | None) -> str:
-    """A number of any size for a table: ``20,874``, ``0.00034``, ``1.2e+30``; a dash for None."""
+    """A number of any size, for a table: ``20,874``, ``0.00034``, ``1.2e+30``; a dash for None."""
     if value is None:
         return "–"
     if value == int(value) and abs(value) < 1e15:
@@ -55,7 +55,7 @@ PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3,
 
 
 def amount(value: float | None, unit: str = "") -> str:
-    """A number with its prefix: ``1.2 T``, ``340 MFLOP``, ``5 mWh``; a dash for None."""
+    """A number with an SI prefix: ``1.2 T``, ``340 MFLOP``, ``5 mWh``; a dash for None."""
     if value is None:
         return "–"
     least, prefix = next(((least, prefix) for least, prefix in PREFIXES if abs(value) >= least), (1.0, ""))
@@ -64,5 +64,5 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def energy_text(joules: float | None) -> str:
-    """Energy in watt-hours, as an electricity meter has it; a dash for None."""
+    """Energy in watt-hours with an SI prefix; a dash for None."""
     return "–" if joules is None else amount(joules / 3600, "Wh")

@@ -1,13 +1,14 @@
 """Data sets: by name, from a folder of images or Parquet files, or from an ``.npz``.
 
-Every source ends in a :class:`Dataset`: uint8 tensors that are normalised on the device. To add a named data set, write
-a function like those in ``named.py`` and name it in ``DATASETS`` at the bottom of this file.
+Every source becomes a :class:`Dataset`: uint8 tensors that are normalised on the device. To add a named data set, write
+a loader as in ``named.py`` and name it in ``DATASETS`` at the bottom of this file.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,18 +23,26 @@ __all__ = ["DATASETS", "Dataset", "DatasetSource", "LabeledImages", "denormalize
 
 
 class Loader(Protocol):
-    """Reads the data set ``name`` from ``root``, downloading it there unless ``offline``."""
+    """Reads the data set ``name`` from the folder ``root``, and downloads it there unless ``offline``."""
 
     def __call__(self, name: str, root: Path, offline: bool, progress: Progress | None) -> Splits: ...
 
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """A named data set. ``flip`` tells whether a mirrored image keeps its meaning."""
+    """A named data set.
+
+    Attributes:
+        description: what ``nasproxy list`` prints of it.
+        flip: a mirrored image keeps its meaning.
+        load: reads it.
+        installed: it comes with a package, so no folder in ``data_dir`` replaces it.
+    """
 
     description: str
     flip: bool
     load: Loader
+    installed: bool = False
 
 
 def load_dataset(
@@ -44,18 +53,23 @@ def load_dataset(
     image_size: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """The data set that ``spec`` names: a name in ``DATASETS``, else the path of a folder or an ``.npz``.
+    """Loads the data set that ``spec`` names.
 
-    A name other than ``digits`` is looked up in ``data_dir`` (default ``$NASPROXY_DATA_DIR``, else
-    ``~/.cache/nasproxy/data``): first a folder of that name with images or Parquet files, then torchvision's files,
-    which are downloaded if they are missing. A folder holds ``train/<class>/…``, ``test/<class>/…`` and optionally
-    ``val/<class>/…``, or ``train-*.parquet``, ``test-*.parquet`` and optionally ``validation-*.parquet``. Without a
-    validation split a tenth of each class is taken from train, the same on every machine.
+    A folder holds ``train/<class>/…``, ``test/<class>/…`` and optionally ``val/<class>/…``; or ``train-*.parquet``,
+    ``test-*.parquet`` and optionally ``validation-*.parquet``. Without a validation split, a tenth of each class is
+    taken from train, the same on every machine.
 
     Args:
-        offline: never open a connection; data that are not there are an error.
+        spec: a name in ``DATASETS``, else the path of a folder or of an ``.npz``.
+        data_dir: where a name is looked up: first a folder of that name with images or Parquet files, then the files
+            of its loader, which are downloaded if they are missing. None: ``$NASPROXY_DATA_DIR``, else
+            ``~/.cache/nasproxy/data``.
+        offline: open no connection; data that are missing are an error.
         image_size: scales the images of a folder to squares of this many pixels.
-        progress: called with (done, total, note) while images are decoded or files downloaded.
+        progress: is called with (done, total, note) while images are decoded or files downloaded.
+
+    Returns:
+        Three splits of uint8 images ``(n, c, h, w)``.
 
     Raises:
         NasproxyError: for an unknown name, an absent path, and data that are incomplete, broken or of another layout.
@@ -66,7 +80,7 @@ def load_dataset(
     if source is not None:
         root = (data_dir or Path(os.environ.get("NASPROXY_DATA_DIR") or "~/.cache/nasproxy/data")).expanduser()
         folder = root / spec
-        if source.load is not digits and folder.is_dir() and (listing := list_folder(folder)):
+        if not source.installed and folder.is_dir() and (listing := list_folder(folder)):
             return load_decoded(listing, spec, image_size=image_size, flip=source.flip, progress=progress)
         _no_image_size(spec, image_size)
         return assemble(spec, *source.load(spec, root, offline, progress), flip=source.flip)
@@ -101,10 +115,18 @@ def _no_image_size(spec: str, image_size: int | None) -> None:
 
 
 DATASETS: dict[str, DatasetSource] = {
-    "digits": DatasetSource("1,797 handwritten digits, 8×8 grey; comes with scikit-learn", False, digits),
-    "cifar10": DatasetSource("60,000 photographs of 10 kinds, 32×32 RGB; 170 MB", True, cifar),
-    "cifar100": DatasetSource("60,000 photographs of 100 kinds, 32×32 RGB; 169 MB", True, cifar),
-    "mnist": DatasetSource("70,000 handwritten digits, 28×28 grey; 12 MB", False, mnist),
-    "fashion_mnist": DatasetSource("70,000 clothes of 10 kinds, 28×28 grey; 31 MB", True, mnist),
-    "svhn": DatasetSource("99,289 house-number digits, 32×32 RGB; 246 MB", False, svhn),
+    "digits": DatasetSource(
+        "1,797 handwritten digits, 8×8 grey; comes with scikit-learn", flip=False, load=digits, installed=True
+    ),
+    "cifar10": DatasetSource(
+        "60,000 photographs of 10 kinds, 32×32 RGB; 170 MB", flip=True, load=partial(cifar, "CIFAR10")
+    ),
+    "cifar100": DatasetSource(
+        "60,000 photographs of 100 kinds, 32×32 RGB; 169 MB", flip=True, load=partial(cifar, "CIFAR100")
+    ),
+    "mnist": DatasetSource("70,000 handwritten digits, 28×28 grey; 12 MB", flip=False, load=partial(mnist, "MNIST")),
+    "fashion_mnist": DatasetSource(
+        "70,000 clothes of 10 kinds, 28×28 grey; 31 MB", flip=True, load=partial(mnist, "FashionMNIST")
+    ),
+    "svhn": DatasetSource("99,289 house-number digits, 32×32 RGB; 246 MB", flip=False, load=svhn),
 }

@@ -1,12 +1,12 @@
-"""Augmentation in two steps: sample parameters once, apply them to any batch. Mathematics only.
+"""Augmentation in two steps: parameters are sampled, and then applied to any batch. Mathematics only.
 
-Both steps run on the images' device without a read-back and without a branch on what was drawn; images are float,
-normalised, so that zero padding is the mean pixel. Applying is differentiable in the images, any number of times.
+Both steps run on the images' device; nothing is read back from it, and no branch depends on what was drawn. Images are
+normalised floats, so that zero padding is the mean pixel. Applying is differentiable in the images, to any order.
 
-``dsa`` applies one of six families to an image: colour, crop, cutout, scale, rotate, flip; ``dsa_no_flip``, for digits,
-one of the first five. Every row holds parameters of all families, and those of the families not drawn are the identity.
-The other policies move an image, mirror it, and cut a box out of it, as their names say; ``alternate`` mirrors an image
-in every other epoch instead of by chance, so that two epochs show both views.
+``dsa`` applies one of six families to an image: colour, crop, cutout, scale, rotate, flip. ``dsa_no_flip``, for digits,
+applies one of the first five. Each row of parameters has those of all families; the families that were not drawn have
+parameters that change nothing. The other policies shift an image, mirror it, and cut a box out of it, as their names
+say. ``alternate`` mirrors an image in every other epoch instead of at random, so that two epochs show both views.
 
 References: [DSA] Zhao, Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, and the
 implementation published with it. [cutout] DeVries, Taylor, "Improved Regularization of Convolutional Neural Networks
@@ -33,19 +33,22 @@ SATURATION = (0.0, 2.0)  # times the difference to the pixel's mean over channel
 CONTRAST = (0.5, 1.5)  # times the difference to the image's mean
 CROP_FRACTION = 1 / 8  # of the side, rounded: the largest shift, each way
 CUTOUT_FRACTION = 1 / 2  # of the side, rounded: the side of the box; [cutout] takes the same on CIFAR-10
-SCALE = (1 / 1.2, 1.2)  # the window's side over the image's, for each axis on its own: above 1 the image shrinks
+SCALE = (1 / 1.2, 1.2)  # the window's side over the image's, drawn for each axis: above 1 the image shrinks
 ROTATION = (-pi / 12, pi / 12)  # radians: 15° each way
 FLIP_PROBABILITY = 0.5
 
-# Policies made of moving, mirroring and cutting out.
+# Policies that shift, mirror and cut out.
 SHIFTS = ("shift", "flip_shift", "shift_cutout", "alternate_shift", "alternate_shift_cutout")
 
 
 @dataclass(frozen=True)
 class ShiftParams:
-    """One row per image or class: ``flip`` bool ``(rows,)`` or None; ``dy``, ``dx`` integer pixels ``(rows,)``.
+    """Parameters of the policies that shift; one row per image or class.
 
-    ``box`` as in :class:`DsaParams`, or None.
+    Attributes:
+        flip: whether to mirror, bool ``(rows,)``; None: never.
+        dy, dx: the shift down and to the right, integer pixels ``(rows,)``.
+        box: as in :class:`DsaParams`; None: nothing is cut out.
     """
 
     flip: Tensor | None
@@ -61,11 +64,14 @@ class ShiftParams:
 
 @dataclass(frozen=True)
 class DsaParams:
-    """One row per image or class; the identity is ``[[1, 0, 0], [0, 1, 0]]``, ``(0, 1, 1)`` and ``(0, 0, 0, 0)``.
+    """Parameters of ``dsa``; one row per image or class.
 
-    ``theta`` ``(rows, 2, 3)``: where an output pixel is read, in coordinates (x, y) from −1 to 1 edge to edge.
-    ``colour`` ``(rows, 3)``: brightness, saturation, contrast. ``box`` int64 ``(rows, 4)``: top, bottom, left, right of
-    the cutout, in pixels, half-open; it may reach over the border.
+    Attributes:
+        theta: ``(rows, 2, 3)``, an affine map from an output pixel to where it is read, in coordinates (x, y) from −1
+            to 1, edge to edge. The identity is ``[[1, 0, 0], [0, 1, 0]]``.
+        colour: ``(rows, 3)``, brightness, saturation and contrast. The identity is ``(0, 1, 1)``.
+        box: int64 ``(rows, 4)``, top, bottom, left and right of the cutout in pixels; bottom and right are excluded. It
+            may reach over the border. The identity is ``(0, 0, 0, 0)``.
     """
 
     theta: Tensor
@@ -81,7 +87,7 @@ AugmentParams: TypeAlias = ShiftParams | DsaParams
 
 
 def mirrored_first(num_images: int, generator: torch.Generator) -> Tensor:
-    """Which of ``num_images`` an alternating policy mirrors in the first epoch and not in the second: bool ``(n,)``."""
+    """Which images an alternating policy mirrors in the first epoch and not in the second: bool ``(num_images,)``."""
     return torch.rand(num_images, generator=generator, device=generator.device) < FLIP_PROBABILITY
 
 
@@ -92,11 +98,20 @@ def sample_augmentation(
     *,
     mirrored: Tensor | None = None,
 ) -> AugmentParams | None:
-    """Parameters for a batch of ``shape`` ``(n, c, h, w)``, a row per image; None for ``none``.
+    """Draws the parameters for a batch, a row per image.
 
-    Drawn on the generator's device. ``dsa`` draws one family for the batch and parameters for each image, as [DSA]'s
-    implementation does when a net is trained on a set. ``mirrored``, bool ``(n,)``, says which images an alternating
-    policy mirrors now; without, where there are no epochs, it mirrors by chance.
+    ``dsa`` draws one family for the batch and parameters for each image, as the implementation of [DSA] does when a net
+    is trained on a set.
+
+    Args:
+        policy: "none", one of ``SHIFTS``, or one of ``NUM_FAMILIES``.
+        shape: ``(n, c, h, w)`` of the batch.
+        generator: the parameters are on its device.
+        mirrored: which images an alternating policy mirrors now, bool ``(n,)``. None: it mirrors at random, where
+            there are no epochs.
+
+    Returns:
+        None for the policy "none".
 
     Raises:
         ValueError: for an unknown policy.
@@ -128,9 +143,9 @@ def sample_augmentation(
 
 
 def _sample_cut(side: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Start and end ``(n,)`` of boxes along a side; they may reach over its ends.
+    """Start and end ``(n,)`` of boxes along a side, in pixels; they may reach over its ends.
 
-    The centre is any pixel; that of an even box, which lies between pixels, any gap or border.
+    The centre of an odd box is any pixel. The centre of an even box is between two pixels or at an end of the side.
     """
     size = int(side * CUTOUT_FRACTION + 0.5)
     centre = torch.randint(0, side - size % 2 + 1, (n,), generator=generator, device=generator.device)
@@ -141,10 +156,19 @@ def _sample_cut(side: int, n: int, generator: torch.Generator) -> tuple[Tensor, 
 def sample_siamese(
     policy: str, num_rows: int, input_shape: tuple[int, int, int], generator: torch.Generator
 ) -> AugmentParams | None:
-    """Parameters for images ``(c, h, w)`` of ``num_rows`` classes, a row per class; None for ``none``.
+    """Draws parameters for classes, a row per class, each with its own family.
 
-    Each row has a family and parameters of its own. ``apply_augmentation(images, params.take(class_of_image))`` then
-    gives all images of a class, real or synthetic and however many, the same augmentation, as in [DSA].
+    ``apply_augmentation(images, params.take(class_of_image))`` then gives all images of a class the same augmentation,
+    real and synthetic ones, as in [DSA].
+
+    Args:
+        policy: as in :func:`sample_augmentation`.
+        num_rows: how many classes.
+        input_shape: ``(c, h, w)`` of the images.
+        generator: the parameters are on its device.
+
+    Returns:
+        None for the policy "none".
 
     Raises:
         ValueError: for an unknown policy.
@@ -156,7 +180,7 @@ def sample_siamese(
 
 
 def _sample_dsa(family: Tensor, height: int, width: int, generator: torch.Generator) -> DsaParams:
-    """Parameters whose row i is the identity in all but ``family[i]``, an index into ``FAMILIES``."""
+    """Parameters whose row i changes nothing but by the family ``family[i]``, an index into ``FAMILIES``."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(len(family), generator=generator, device=generator.device)
@@ -192,10 +216,18 @@ def _sample_dsa(family: Tensor, height: int, width: int, generator: torch.Genera
 
 
 def apply_augmentation(images: Tensor, params: AugmentParams | None) -> Tensor:
-    """``images`` ``(n, c, h, w)`` float, row i of ``params`` applied to image i, zeros moving in.
+    """Applies row i of ``params`` to image i; pixels from outside an image are zero.
 
-    Moving and mirroring by ``ShiftParams`` is exact. By ``DsaParams`` it is exact where the sides are powers of two,
-    else up to the rounding of pixel coordinates: in float32, below 1e-7 × side × the difference of neighbouring pixels.
+    Shifting and mirroring by ``ShiftParams`` is exact. By ``DsaParams`` it is exact where the sides are powers of two;
+    else the error is that of rounding pixel coordinates, in float32 below 1e-7 × side × the difference of neighbouring
+    pixels.
+
+    Args:
+        images: ``(n, c, h, w)`` float, normalised.
+        params: None changes nothing.
+
+    Returns:
+        ``(n, c, h, w)``.
     """
     if params is None:
         return images
@@ -203,7 +235,7 @@ def apply_augmentation(images: Tensor, params: AugmentParams | None) -> Tensor:
 
 
 def _apply_shift(images: Tensor, params: ShiftParams) -> Tensor:
-    """``images`` mirrored where ``params.flip``, then moved by ``(dy, dx)``, and zero within ``params.box``."""
+    """``images``, mirrored where ``params.flip``, then shifted by ``(dy, dx)``, and zero within ``params.box``."""
     if params.flip is not None:
         images = torch.where(params.flip[:, None, None, None], images.flip(3), images)
     n, _, height, width = images.shape
@@ -212,17 +244,17 @@ def _apply_shift(images: Tensor, params: ShiftParams) -> Tensor:
     rows = torch.arange(height, device=images.device)[None, :] + (pad_y - params.dy)[:, None]  # (n, h)
     cols = torch.arange(width, device=images.device)[None, :] + (pad_x - params.dx)[:, None]  # (n, w)
     index = torch.arange(n, device=images.device)[:, None, None]
-    # Indexing around the channel axis puts it last; back to (n, c, h, w), in memory, too: a CPU's convolutions hand
-    # the layout of their input on, and norms are several times slower with channels last (benchmarks/LOG.md).
+    # Indexing around the channel axis puts it last. It is put back in memory, too, because convolutions on a CPU keep
+    # the layout of their input, and norms are several times slower with channels last (benchmarks/LOG.md).
     moved = padded[index, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2).contiguous()
     return moved if params.box is None else _cut_out(moved, params.box)
 
 
 def _apply_dsa(images: Tensor, params: DsaParams) -> Tensor:
-    """``images`` read at the places of ``params.theta``, recoloured, and zero within ``params.box``."""
+    """``images``, read at the places of ``params.theta``, recoloured, and zero within ``params.box``."""
     n, _, height, width = images.shape
     y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    # Pixel centres as align_corners=False has them: −1 and 1 are the outer edges. Not affine_grid, which rounds more.
+    # Pixel centres for align_corners=False: −1 and 1 are the outer edges. affine_grid would round more.
     across = (2 * x + 1 - width).to(images.dtype) / width
     down = (2 * y + 1 - height).to(images.dtype)[:, None] / height
     theta = params.theta.to(images.dtype).view(n, 2, 3, 1, 1)
@@ -232,7 +264,7 @@ def _apply_dsa(images: Tensor, params: DsaParams) -> Tensor:
     )
 
     # x → x + b, then m + s (x − m) about the pixel's mean over channels m, then M + k (x − M) about the image's mean M.
-    # In one: k s x + k (1 − s) m + (1 − k) M + b, with the means of the image as it came; only the first term has c
+    # Together: k s x + k (1 − s) m + (1 − k) M + b, with the means of the image before; only the first term has c
     # channels.
     b, s, k = params.colour.to(images.dtype).view(n, 3, 1, 1, 1).unbind(1)
     pixel_mean = images.mean(1, keepdim=True)

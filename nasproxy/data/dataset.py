@@ -1,4 +1,4 @@
-"""What a data set is: three splits of uint8 images, their normalisation and a fingerprint."""
+"""A data set: three splits of uint8 images, their normalisation and a fingerprint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nasproxy.core.randomness import generator
 VAL_SHARE = 0.1
 SPLITS = ("train", "val", "test")
 
-# What numpy and zipfile raise on files that are cut, altered or of another kind.
+# The errors that numpy and zipfile raise on files that are cut, altered or of another kind.
 BROKEN_ARRAYS = (
     OSError,
     ValueError,
@@ -59,10 +59,14 @@ class LabeledImages:
 class Dataset:
     """Three splits and what is needed to train on them.
 
-    ``val`` comes from the source or is carved from its training images; ``test`` is for a report's final numbers only.
-    ``mean`` and ``std`` are per channel of ``train``, of pixels in [0, 1]. ``fingerprint`` is a SHA-256 (hex) of the
-    pixels and labels of all three splits and of the class names. ``flip`` tells whether a mirrored image keeps its
-    meaning.
+    Attributes:
+        name: the data set's name for people.
+        train, val, test: the splits. ``val`` comes from the source, or is taken from its training images; ``test`` is
+            for the final numbers of a report alone.
+        class_names: C names.
+        mean, std: per channel of ``train``, for pixels in [0, 1].
+        fingerprint: SHA-256 (hex) of the pixels and labels of all three splits and of the class names.
+        flip: a mirrored image keeps its meaning.
     """
 
     name: str
@@ -83,17 +87,29 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
+        """C, the number of classes."""
         return len(self.class_names)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 ``(n, c, h, w)`` on any device to float32 ``(x / 255 − mean) / std`` on that device."""
+        """:func:`normalize` with the data set's own mean and std."""
         return normalize(images, self.mean, self.std)
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """``(x / 255 − mean) / std`` of uint8 images ``(n, c, h, w)``, as float32 on their device."""
+    """``(x / 255 − mean) / std`` of uint8 images.
+
+    Args:
+        images: ``(n, c, h, w)`` uint8, on any device.
+        mean, std: one value per channel, for pixels in [0, 1].
+
+    Returns:
+        ``(n, c, h, w)`` float32, on the same device.
+
+    Raises:
+        NasproxyError: when ``images`` have another number of channels.
+    """
     mean_c, std_c = _per_channel(images, mean), _per_channel(images, std)
-    # One multiply-add per pixel: the memory traffic of this line is paid for every batch.
+    # One multiply-add per pixel, because every batch pays for the memory traffic of this line.
     return torch.addcmul(-mean_c / std_c, images.to(torch.float32), 1 / (255 * std_c))
 
 
@@ -112,10 +128,15 @@ def _per_channel(images: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def assemble(name: str, splits: Mapping[str, LabeledImages], class_names: Sequence[str], *, flip: bool) -> Dataset:
-    """A :class:`Dataset` from the splits of a source; without ``val``, it is carved from ``train``.
+    """Makes a :class:`Dataset` from the splits of a source.
+
+    Args:
+        splits: "train", "test" and maybe "val". Without it, a tenth of each class of ``train`` becomes ``val``.
+        class_names: C names.
+        flip: a mirrored image keeps its meaning.
 
     Raises:
-        NasproxyError: when the splits do not fit each other or the class names, see :func:`check_labels`.
+        NasproxyError: when the splits do not fit each other or the class names; see :func:`check_labels`.
     """
     check_labels(name, {split: data.labels.numpy() for split, data in splits.items()}, class_names)
     shape = splits["train"].images.shape[1:]
@@ -146,12 +167,16 @@ def assemble(name: str, splits: Mapping[str, LabeledImages], class_names: Sequen
 
 
 def check_labels(name: str, labels: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
-    """Refuses a missing or empty split, fewer than two classes, labels that are no class, classes without training.
+    """Checks that there are train and test images and two classes, and that all classes have training images.
 
-    ``labels`` holds int64 ``(n,)`` per split.
+    Args:
+        name: the data set's name, for messages.
+        labels: split → classes ``(n,)`` int64.
+        class_names: C names.
 
     Raises:
-        NasproxyError: for the first of these.
+        NasproxyError: for a missing or empty split, fewer than two classes, a label that is no class, or a class
+            without training images: the first of these.
     """
     for split in ("train", "test"):
         if split not in labels:
@@ -178,7 +203,7 @@ def check_labels(name: str, labels: Mapping[str, np.ndarray], class_names: Seque
 
 
 def numbered_classes(name: str, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Class names "0" … "C−1" for labels that come without names.
+    """The class names "0" … "C−1", for labels that have no names.
 
     Raises:
         NasproxyError: when the labels are not 0 … C−1, each of them used.
@@ -194,10 +219,18 @@ def numbered_classes(name: str, labels: Mapping[str, np.ndarray]) -> tuple[str, 
 
 
 def held_out(labels: np.ndarray, num_classes: int, share: float, stream: str) -> np.ndarray:
-    """A stratified draw of ``share`` of ``labels`` ``(n,)``, as a boolean mask ``(n,)``.
+    """Draws a share of each class.
 
-    It depends on the labels and the name of the stream only, never on the user's seed. Every class of two or more gives
-    at least one image and keeps at least one.
+    The draw depends on the labels and on ``stream`` alone, not on the user's seed. A class of two or more images gives
+    at least one and keeps at least one.
+
+    Args:
+        labels: ``(n,)`` int64.
+        share: how much of each class, in [0, 1].
+        stream: the name of the random stream.
+
+    Returns:
+        A boolean mask ``(n,)``.
     """
     mask = np.zeros(len(labels), dtype=bool)
     for label, indices in enumerate(LabeledImages(torch.empty(0), torch.from_numpy(labels)).by_class(num_classes)):
@@ -208,18 +241,22 @@ def held_out(labels: np.ndarray, num_classes: int, share: float, stream: str) ->
 
 
 def val_mask(name: str, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Which training images become ``val`` where the source has none: a tenth of each class."""
+    """Which training images become ``val`` if the source has none, a boolean mask ``(n,)``: a tenth of each class.
+
+    Raises:
+        NasproxyError: when every class has a single image.
+    """
     mask = held_out(labels, num_classes, VAL_SHARE, "val split")
     if not mask.any():
         raise NasproxyError(
-            f"A validation split is carved from train, but every class of '{name}' has a single training image: add "
+            f"A validation split is taken from train, but every class of '{name}' has a single training image: add "
             "more, or a val split."
         )
     return mask
 
 
 def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel, from exact counts of the 256 values, so that neither order nor chunks change the last bit."""
+    """Mean and std of each channel, from exact counts of the 256 values: the order changes no bit of them."""
     counts = np.zeros((images.shape[1], 256), dtype=np.int64)
     for start in range(0, len(images), 1024):
         for channel in range(images.shape[1]):
@@ -228,7 +265,7 @@ def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, .
     weight = counts / counts.sum(1, keepdims=True)
     mean = weight @ value
     std = np.sqrt((weight * (value - mean[:, None]) ** 2).sum(1))
-    # A constant channel has no spread to divide by: one grey level keeps the result finite.
+    # A constant channel has a std of 0, which cannot divide: one grey level keeps the result finite.
     return tuple(mean.tolist()), tuple(np.maximum(std, 1 / 255).tolist())
 
 

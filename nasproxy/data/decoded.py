@@ -1,8 +1,8 @@
-"""Folders of coded images as arrays: decoded once, kept as ``.npy`` files, memory-mapped when they are large.
+"""The images of a folder as arrays: decoded once, kept as ``.npy`` files, and memory-mapped when they are large.
 
 A cache entry is ``$NASPROXY_CACHE_DIR/<key>/`` (default ``~/.cache/nasproxy/decoded/``) with ``<split>-images.npy``,
-``<split>-labels.npy`` and ``fingerprint``. The key is a hash of the folder's place, the name, size and modification
-time of every file, and ``image_size``; any entry may be removed at any time.
+``<split>-labels.npy`` and ``fingerprint``. The key is a hash of the folder's path, the name, size and modification time
+of every file, and ``image_size``. Any entry may be removed at any time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nasproxy.data.files import Item, Listing
 
 FORMAT_VERSION = 1
 GREY_MODES = ("1", "L", "LA")
-DEEP_RAW_MODE = re.compile(r"'(RGB[AX]?|LA?|CMYK);16")  # but BGR;16 is a bitmap of 16 bits per pixel
+DEEP_RAW_MODE = re.compile(r"'(RGB[AX]?|LA?|CMYK);16")  # 16 bits per channel; BGR;16 has 16 bits per pixel
 
 Progress = Callable[[int, int, str], None]
 T = TypeVar("T")
@@ -40,11 +40,17 @@ T = TypeVar("T")
 def load_decoded(
     listing: Listing, name: str, *, image_size: int | None, flip: bool, progress: Progress | None = None
 ) -> Dataset:
-    """The data set of ``listing``, from the cache where it is there and intact.
+    """Decodes the data set of ``listing``, or reads it from the cache where an intact entry is.
 
-    Images become grey when all of them are, else RGB; transparency is dropped. With ``image_size`` each is scaled until
-    its shorter side has that many pixels (bicubic, antialiased) and cropped to the centre square. The arrays are read
-    into memory when they take less than half of what is free, and memory-mapped otherwise.
+    Images become grey when all of them are grey, else RGB; transparency is dropped. The arrays are read into memory
+    when they take less than half of the free memory, and memory-mapped otherwise.
+
+    Args:
+        name: the data set's name for people.
+        image_size: each image is scaled until its shorter side has that many pixels (bicubic, antialiased), and
+            cropped to the centre square. None: the images have one size and keep it.
+        flip: a mirrored image keeps its meaning.
+        progress: is called with (done, total, note).
 
     Raises:
         NasproxyError: for an image that cannot be read or has 16 bits per channel, for images of different sizes
@@ -59,7 +65,7 @@ def load_decoded(
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{entry}.lock"):
-            dataset = _read(entry, name, listing, flip)  # another process may have been faster
+            dataset = _read(entry, name, listing, flip)  # another process may have written it meanwhile
             if dataset is not None:
                 return dataset
             partial = entry.with_suffix(".partial")
@@ -101,7 +107,7 @@ def _read(entry: Path, name: str, listing: Listing, flip: bool) -> Dataset | Non
         in_memory = size < _available_memory() / 2
         splits = {}
         for split in SPLITS:
-            # "c": writes to the mapped pages would stay private; torch takes no read-only arrays.
+            # "c" (copy on write): torch takes no read-only arrays.
             images = np.load(entry / f"{split}-images.npy", mmap_mode=None if in_memory else "c")
             labels = np.load(entry / f"{split}-labels.npy")
             splits[split] = LabeledImages(torch.from_numpy(images), torch.from_numpy(labels))
@@ -128,7 +134,7 @@ def _available_memory() -> int:
 
 
 def _decode(listing: Listing, image_size: int | None, folder: Path, progress: Progress | None) -> None:
-    """Writes the arrays of every split, images one after the other so that memory holds a few hundred at most."""
+    """Writes the arrays of every split, image after image, so that memory holds a few hundred images at most."""
     destinations = {split: np.full(len(labels), split) for split, labels in listing.labels.items()}
     if "val" not in listing.labels:
         is_val = val_mask(listing.folder.name, listing.labels["train"], len(listing.class_names))
@@ -142,7 +148,7 @@ def _decode(listing: Listing, image_size: int | None, folder: Path, progress: Pr
             for output in SPLITS:
                 counts = [np.count_nonzero(where == output) for where in destinations.values()]
                 files[output] = (folder / f"{output}-images.npy").open("wb")
-                # Written in sequence, not through a memory map: a full disk is then an error and not a crash.
+                # Written in sequence and not through a memory map, so that a full disk is an error and not a crash.
                 header = {"descr": "|u1", "fortran_order": False, "shape": (int(sum(counts)), *shape)}
                 np.lib.format.write_array_header_1_0(files[output], header)
             done = 0
@@ -160,7 +166,7 @@ def _decode(listing: Listing, image_size: int | None, folder: Path, progress: Pr
                 file.close()
     for output in SPLITS:
         np.save(folder / f"{output}-labels.npy", np.array(labels[output], dtype=np.int64))
-    # Mapped: the fingerprint reads the arrays once, in order, and holds none of them.
+    # Memory-mapped: the fingerprint reads the arrays once, in order, and holds none of them in memory.
     splits = {
         output: LabeledImages(
             torch.from_numpy(np.load(folder / f"{output}-images.npy", mmap_mode="c")),
@@ -174,7 +180,7 @@ def _decode(listing: Listing, image_size: int | None, folder: Path, progress: Pr
 def _common_shape(
     listing: Listing, image_size: int | None, pool: ThreadPoolExecutor, total: int, progress: Progress | None
 ) -> tuple[bool, int, int]:
-    """Whether all images are grey, and their height and width, from their headers."""
+    """Whether all images are grey, and their height and width in pixels, from their headers."""
     grey = True
     first: tuple[str, tuple[int, int]] | None = None
     done = 0
@@ -208,14 +214,14 @@ def _parallel(pool: ThreadPoolExecutor, function: Callable[[Item], T], items: It
 
 @contextmanager
 def _opened(item: Item) -> Iterator[Any]:
-    """The image of ``item``, opened by Pillow; whatever Pillow raises becomes one sentence that names it."""
+    """The image of ``item``, opened by Pillow. Any error of Pillow becomes one sentence that names the image."""
     from PIL import Image
 
     name, coded = item
     try:
         image: Any
         with Image.open(BytesIO(coded) if isinstance(coded, bytes) else coded) as image:
-            # Pillow reads 16-bit colour as 8-bit "RGB" without a word: only the raw mode of the tiles tells.
+            # Pillow reads 16-bit colour as 8-bit "RGB" without a warning: only the raw mode of the tiles shows it.
             if image.mode[0] in "IF" or DEEP_RAW_MODE.search(str(image.tile)):
                 raise NasproxyError(
                     f"Images must have 8 bits per channel, but '{name}' has more (mode {image.mode}): convert it."
@@ -258,7 +264,7 @@ def _pixels(item: Item, grey: bool, image_size: int | None) -> bytes:
             width, height = image.size
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
-            box = (left, top, left + side, top + side)  # as scaling all and cropping then: the filter sees beyond it
+            box = (left, top, left + side, top + side)  # the filter also reads pixels outside the box
             image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
         pixels = np.asarray(image)
         return pixels.tobytes() if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()

@@ -1,6 +1,6 @@
 """Folders of images and of Parquet files: what they hold, in an order that does not depend on the file system.
 
-Hidden files and folders are ignored. Nothing is decoded here, see :mod:`nasproxy.data.decoded`.
+Hidden files and folders are ignored. Nothing is decoded here; :mod:`nasproxy.data.decoded` does that.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ SPLIT_WORDS = {"train": "train", "test": "test", "val": "val", "valid": "val", "
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"])
 ROWS_AT_ONCE = 256
 
-Item = tuple[str, Path | bytes]  # what to call it in a message; the coded image
+Item = tuple[str, Path | bytes]  # its name in messages, and the coded image
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A folder before any image is decoded.
+    """What a folder holds, before any image is decoded.
 
-    ``labels`` int64 ``(n,)`` per split; ``items(split)`` yields the coded images in the order of the labels; ``files``
-    are all files that pixels, labels and names come from.
+    Attributes:
+        folder: the folder.
+        files: all files that pixels, labels and names come from.
+        class_names: C names.
+        labels: split → classes ``(n,)`` int64.
+        items: split → its coded images, in the order of the labels.
     """
 
     folder: Path
@@ -61,8 +65,19 @@ def found_in(folder: Path) -> str:
     return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}" or "nothing"
 
 
+def _checked(
+    folder: Path,
+    paths: dict[str, list[Path]],
+    class_names: tuple[str, ...],
+    labels: dict[str, np.ndarray],
+    items: Callable[[str], Iterator[Item]],
+) -> Listing:
+    check_labels(folder.name, labels, class_names)
+    return Listing(folder, tuple(path for group in paths.values() for path in group), class_names, labels, items)
+
+
 def _sort_key(path: Path) -> str:
-    # macOS may hand back decomposed accents; both spellings have to sort alike.
+    # macOS may spell accents as two characters; both spellings must have the same place in the order.
     return unicodedata.normalize("NFC", path.as_posix())
 
 
@@ -105,14 +120,7 @@ def _list_images(folder: Path, roots: list[Path]) -> Listing:
     }
     labels = {split: values.astype(np.int64) for split, values in labels.items()}
     paths = {split: [path for group in by_name.values() for path in group] for split, by_name in classes.items()}
-    check_labels(folder.name, labels, class_names)
-    return Listing(
-        folder=folder,
-        files=tuple(path for group in paths.values() for path in group),
-        class_names=class_names,
-        labels=labels,
-        items=lambda split: ((str(path), path) for path in paths[split]),
-    )
+    return _checked(folder, paths, class_names, labels, lambda split: ((str(path), path) for path in paths[split]))
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -189,15 +197,11 @@ def _list_parquet(folder: Path, files: list[Path]) -> Listing:
                     )
                 parts.append(values.to_numpy().astype(np.int64))
         labels[split] = np.concatenate(parts)
-    class_names = names or numbered_classes(folder.name, labels)
-    check_labels(folder.name, labels, class_names)
-    return Listing(
-        folder=folder,
-        files=tuple(path for group in paths.values() for path in group),
-        class_names=class_names,
-        labels=labels,
-        items=lambda split: (item for path in paths[split] for item in _rows(path, *columns[path])),
-    )
+
+    def items(split: str) -> Iterator[Item]:
+        return (item for path in paths[split] for item in _rows(path, *columns[path]))
+
+    return _checked(folder, paths, names or numbered_classes(folder.name, labels), labels, items)
 
 
 @contextmanager

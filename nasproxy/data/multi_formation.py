@@ -1,4 +1,4 @@
-"""Multi-formation: one stored image holds several smaller ones, which a net sees enlarged. Mathematics only.
+"""Multi-formation: one stored image holds several smaller ones, which are enlarged for a net. Mathematics only.
 
 References: [IDC] Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022.
 """
@@ -10,11 +10,18 @@ from torch.nn import functional
 
 
 def decode(images: Tensor, formation: int) -> Tensor:
-    """``(n, c, h, w)`` stored images → ``(n · formation², c, h, w)``, those of one stored image next to each other.
+    """The images that a net trains on; it is differentiable in ``images``. See [IDC].
 
-    The tiles of a ``formation`` × ``formation`` grid, row by row, each enlarged to h × w by bilinear interpolation.
-    Sides that ``formation`` does not divide are first padded with zeros, the mean pixel, below and to the right.
-    Differentiable in the images; ``formation`` of 1 returns them as they are.
+    A stored image is a grid of ``formation`` × ``formation`` tiles. Each tile is enlarged to h × w by bilinear
+    interpolation. Sides that ``formation`` does not divide are first padded with zeros, the mean pixel, at the bottom
+    and at the right.
+
+    Args:
+        images: stored images ``(n, c, h, w)``.
+        formation: tiles per side; 1 returns ``images``.
+
+    Returns:
+        ``(n · formation², c, h, w)``: the tiles of each stored image one after the other, row by row.
     """
     if formation == 1:
         return images
@@ -26,10 +33,16 @@ def decode(images: Tensor, formation: int) -> Tensor:
 
 
 def encode(images: Tensor, formation: int) -> Tensor:
-    """``(n · formation², c, h, w)`` → ``(n, c, h, w)`` stored images that hold them, shrunk to tiles by averaging.
+    """The stored images from which :func:`decode` makes something like ``images``.
 
-    What :func:`decode` puts next to each other comes from one stored image. Pixels of a tile beyond the image's side
-    are cut off.
+    Each image is shrunk to a tile by averaging. Pixels of a tile beyond the side of the stored image are cut off.
+
+    Args:
+        images: ``(n · formation², c, h, w)``, ordered as :func:`decode` orders them.
+        formation: tiles per side; 1 returns ``images``.
+
+    Returns:
+        ``(n, c, h, w)``.
     """
     if formation == 1:
         return images

@@ -1,4 +1,9 @@
-"""Data sets that are known by name: embedded in scikit-learn, or read and downloaded in torchvision's layout."""
+"""Data sets that are known by name: those of scikit-learn, and those that torchvision reads and downloads.
+
+A loader is a function ``(name, root, offline, progress)`` that returns :data:`Splits`. It reads from the folder
+``root``, and downloads what is missing there unless ``offline``. To add one, write such a function, or give ``cifar``
+or ``mnist`` the name of another of torchvision's classes, and name it in ``DATASETS`` of ``nasproxy/data/__init__.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import tempfile
 import urllib.request
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +24,14 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.data.dataset import LabeledImages, held_out
 
 Progress = Callable[[int, int, str], None]
-Splits = tuple[dict[str, LabeledImages], tuple[str, ...]]
-Archive = tuple[Path, Sequence[str], str]  # where it goes, where it may be had, its MD5
+Splits = tuple[dict[str, LabeledImages], tuple[str, ...]]  # "train", "test" and maybe "val", and the class names
+Archive = tuple[Path, Sequence[str], str]  # the file to write, the URLs to try, the MD5
 
 TIMEOUT_SECONDS = 30.0
 
-TORCHVISION_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
-
 
 def digits(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
-    """scikit-learn's 1797 digits of 8 × 8; a fixed stratified fifth is the test split; ``root`` is not read."""
+    """scikit-learn's 1797 digits of 8 × 8. A fixed stratified fifth is the test split. ``root`` is not read."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -38,19 +42,14 @@ def digits(name: str, root: Path, offline: bool, progress: Progress | None) -> S
     return splits, tuple(map(str, bunch.target_names))
 
 
-def cifar(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
-    """``cifar10`` or ``cifar100`` (its 100 fine classes) as torchvision keeps them in ``root``."""
+def cifar(torchvision_class: str, name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
+    """``CIFAR10`` or ``CIFAR100`` (its 100 fine classes) as torchvision keeps them in ``root``."""
     from torchvision import datasets
 
-    make = getattr(datasets, TORCHVISION_CLASSES[name])
+    make = getattr(datasets, torchvision_class)
     archives = [(root / make.filename, [make.url], make.tgz_md5)]
     train, test = _open(
-        name,
-        root / make.base_folder,
-        archives,
-        lambda download: [make(root, train=train, download=download) for train in (True, False)],
-        offline,
-        progress,
+        name, root / make.base_folder, archives, partial(_train_and_test, make, root), offline, progress
     )
     splits = {
         split: _labeled(data.data.transpose(0, 3, 1, 2), np.array(data.targets))
@@ -59,21 +58,14 @@ def cifar(name: str, root: Path, offline: bool, progress: Progress | None) -> Sp
     return splits, tuple(train.classes)
 
 
-def mnist(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
-    """``mnist`` or ``fashion_mnist`` as torchvision keeps them in ``root``."""
+def mnist(torchvision_class: str, name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
+    """``MNIST``, ``FashionMNIST`` or another of that layout, as torchvision keeps it in ``root``."""
     from torchvision import datasets
 
-    make = getattr(datasets, TORCHVISION_CLASSES[name])
+    make = getattr(datasets, torchvision_class)
     folder = root / make.__name__ / "raw"
     archives = [(folder / file, [mirror + file for mirror in make.mirrors], md5) for file, md5 in make.resources]
-    train, test = _open(
-        name,
-        folder,
-        archives,
-        lambda download: [make(root, train=train, download=download) for train in (True, False)],
-        offline,
-        progress,
-    )
+    train, test = _open(name, folder, archives, partial(_train_and_test, make, root), offline, progress)
     splits = {
         split: _labeled(data.data.numpy()[:, None], data.targets.numpy())
         for split, data in (("train", train), ("test", test))
@@ -82,7 +74,7 @@ def mnist(name: str, root: Path, offline: bool, progress: Progress | None) -> Sp
 
 
 def svhn(name: str, root: Path, offline: bool, progress: Progress | None) -> Splits:
-    """The cropped house numbers, as torchvision keeps them in ``root``; the ``extra`` split is left out."""
+    """The cropped house numbers as torchvision keeps them in ``root``, without the split ``extra``."""
     from torchvision.datasets import SVHN
 
     archives = [(root / file, [url], md5) for url, file, md5 in (SVHN.split_list[split] for split in ("train", "test"))]
@@ -96,6 +88,11 @@ def svhn(name: str, root: Path, offline: bool, progress: Progress | None) -> Spl
     )
     splits = {split: _labeled(data.data, data.labels) for split, data in (("train", train), ("test", test))}
     return splits, tuple(str(digit) for digit in range(10))
+
+
+def _train_and_test(make: Callable[..., Any], root: Path, download: bool) -> list[Any]:
+    """Both splits of torchvision's class ``make``."""
+    return [make(root, train=train, download=download) for train in (True, False)]
 
 
 def _labeled(images: np.ndarray, labels: np.ndarray) -> LabeledImages:
@@ -112,14 +109,14 @@ def _open(
     offline: bool,
     progress: Progress | None,
 ) -> list[Any]:
-    """What ``make(download)`` builds, from files that are there or, unless ``offline``, fetched.
+    """What ``make(download)`` builds from the files in ``folder``; missing files are fetched unless ``offline``.
 
-    torchvision's own download has neither a timeout nor our progress, so the archives are fetched here; it finds them
-    in place, verifies them and unpacks them without a connection.
+    torchvision's own download has no timeout and does not tell its progress. So the archives are fetched here;
+    torchvision finds them in their place, verifies them and unpacks them without a connection.
     """
     from torchvision.datasets.utils import check_integrity
 
-    # RuntimeError: torchvision finds nothing, or a wrong checksum. The others: files that are cut or hold other things.
+    # RuntimeError: torchvision finds no files, or a wrong checksum. The others: files that are cut or of another kind.
     broken = (RuntimeError, OSError, ValueError, AssertionError, EOFError, KeyError, IndexError, TypeError)
     with warnings.catch_warnings():
         # CIFAR's pickles are older than numpy's present spelling of their types.
@@ -152,7 +149,7 @@ def _corrupt(name: str, folder: Path, error: Exception) -> NasproxyError:
 
 
 def _fetch(name: str, archive: Archive, progress: Progress | None) -> None:
-    """Downloads one file, into place only when whole and of the right MD5."""
+    """Downloads one file; it is put into its place when it is complete and has the right MD5."""
     path, urls, md5 = archive
     problems = []
     for url in urls:
@@ -184,4 +181,4 @@ def _download(url: str, path: Path, md5: str, progress: Progress | None) -> None
             if progress is not None:
                 progress(-(-done // 1000), -(-max(total, done) // 1000), f"kB of {path.name}")
     if not check_integrity(path, md5):
-        raise NasproxyError(f"{done} bytes came whose checksum is not {md5}")
+        raise NasproxyError(f"the checksum of the {done} bytes is not {md5}")

@@ -14,11 +14,14 @@ KEYS = "train_images, train_labels, test_images, test_labels (or x_train, y_trai
 
 
 def load_npz(path: Path) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
-    """The splits and class names of an ``.npz``; its arrays are held in memory.
+    """Reads the splits and class names of an ``.npz`` into memory.
 
-    Images are uint8, or floats in [0, 1] that are rounded to uint8; ``(n, h, w)``, ``(n, h, w, c)`` or
+    Images are uint8, or floats in [0, 1] that are rounded to uint8, of shape ``(n, h, w)``, ``(n, h, w, c)`` or
     ``(n, c, h, w)``. The channels are the first or last axis of an image: the one of length 1 or 3, else the shorter
     one. Labels are integers ``(n,)`` or ``(n, 1)``. ``class_names`` is optional.
+
+    Returns:
+        Split → images ``(n, c, h, w)`` and labels, and C class names.
 
     Raises:
         NasproxyError: for a file that cannot be read, or arrays that are missing or of another kind.

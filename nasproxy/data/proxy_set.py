@@ -1,14 +1,14 @@
-"""The proxy set and its file: synthetic images, their labels, the recipe to train on them, and where they come from.
+"""The proxy set and its file: synthetic images, their labels, the recipe to train on them, and how they were made.
 
 File format, version 1: one ``.safetensors`` file with the tensors ``images`` and ``labels`` and a single metadata key
-``nasproxy`` holding canonical JSON (with one key the bytes are the same on every write). The JSON holds
+``nasproxy``, which holds canonical JSON. (With one key, the bytes are the same on every write.) The JSON holds
 
-- ``content``: recipe, normalisation, class names, ``formation`` when it is not 1, ``recipes`` when sets differ in them,
-  and ``provenance`` (method, every setting, seed, data fingerprint): all that determines training on the set. Equal
-  builds have equal content.
-- ``record``: what a rebuild may not repeat: seconds, hardware, versions, where the data were found.
-- ``sha256``: over the tensors, ``content`` and ``record``; verified on load. safetensors refuses truncated files but
-  not flipped bits.
+- ``content``: everything that determines training on the set: recipe, normalisation, class names, ``provenance``
+  (method, every setting, seed, fingerprint of the data), ``formation`` if it is not 1, ``recipes`` if the sets have
+  different ones. Equal builds have equal content.
+- ``record``: what may differ in an equal build: seconds, hardware, versions, the place of the data.
+- ``sha256``: over the tensors, ``content`` and ``record``. It is verified on load, because safetensors refuses
+  truncated files but not flipped bits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,18 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class ProxySet:
-    """One or several small labelled sets.
+    """One or several small labelled sets, made independently from the same data.
 
-    ``images`` ``(s, n, c, h, w)`` float32, normalised by ``mean`` and ``std`` per channel; ``labels`` ``(s, n)`` int64
-    classes or ``(s, n, C)`` float32 probabilities; ``s`` counts independent sets of the same data. ``provenance`` and
-    ``record`` are JSON objects, see the module's docstring. Every image holds ``formation``² smaller ones
-    (:func:`nasproxy.data.multi_formation.decode`); a net trains on :meth:`training_images`. ``recipes`` has one for
-    each set where they differ, because a method learned them with the images; ``recipe`` is the first one.
+    Attributes:
+        images: ``(s, n, c, h, w)`` float32: s sets of n images, normalised by ``mean`` and ``std``.
+        labels: classes ``(s, n)`` int64, or probabilities ``(s, n, C)`` float32.
+        recipe: how a net trains on the set; of several sets, on the first.
+        mean, std: per channel, for pixels in [0, 1].
+        class_names: C names.
+        provenance, record: JSON objects; see the module's docstring.
+        formation: every image holds ``formation``² smaller ones (:func:`~nasproxy.data.multi_formation.decode`), and a
+            net trains on :meth:`training_images`.
+        recipes: one for each set where they differ, because a method learned them with the images; else empty.
     """
 
     images: Tensor
@@ -88,6 +94,7 @@ class ProxySet:
 
     @property
     def num_sets(self) -> int:
+        """Independent sets."""
         return self.images.shape[0]
 
     @property
@@ -97,20 +104,23 @@ class ProxySet:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
+        """``(c, h, w)`` of every image."""
         _, _, c, h, w = self.images.shape
         return c, h, w
 
     @property
     def num_classes(self) -> int:
+        """C, the number of classes."""
         return len(self.class_names)
 
     @property
     def method(self) -> str:
+        """The name of the method that made it."""
         return str(self.provenance["config"]["method"])
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Images of each class; those of soft labels as they were asked for, else spread evenly over the classes."""
+        """Images of each class in a set. With soft labels they are those asked for, else spread evenly."""
         if self.labels.ndim == 2:
             return tuple(torch.bincount(self.labels[0], minlength=self.num_classes).tolist())
         asked = self.provenance["config"].get("ipc_per_class")
@@ -120,19 +130,19 @@ class ProxySet:
         return tuple(each + (label < more) for label in range(self.num_classes))
 
     def training_images(self, number: int) -> tuple[Tensor, Tensor]:
-        """What a net trains on, from set ``number``: images ``(n · formation², c, h, w)`` and their labels."""
+        """What a net trains on with set ``number``, from 0: images ``(n · formation², c, h, w)`` and their labels."""
         return decode(self.images[number], self.formation), self.labels[number].repeat_interleave(
             self.formation**2, dim=0
         )
 
     def recipe_of(self, number: int) -> Recipe:
-        """How a net trains on set ``number``."""
+        """How a net trains on set ``number``, from 0."""
         return self.recipes[number] if self.recipes else self.recipe
 
-    @property
+    @cached_property
     def content_id(self) -> str:
-        """SHA-256 of the tensors and ``content``: equal for equal builds, whenever and wherever they ran."""
-        return _digest(self.images, self.labels, _canonical(self._content()))
+        """SHA-256 (hex) of the tensors and ``content``: equal for equal builds, whenever and wherever they ran."""
+        return _digest(_hash_of(self.images, self.labels), self._content())
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -146,7 +156,7 @@ class ProxySet:
         }
 
     def describe(self) -> str:
-        """One line for a person: method, size, data."""
+        """Method, size and data, in one line for people."""
         name = self.provenance["dataset"]["name"]
         held = f", each {self.formation}×{self.formation} smaller ones" if self.formation > 1 else ""
         soft = " with soft labels" if self.labels.ndim == 3 else ""
@@ -161,7 +171,7 @@ def per_class(counts: Sequence[int]) -> str:
 
 
 def one_or_all(counts: Sequence[int]) -> str:
-    """``counts`` for an identity: the number alone where all are equal."""
+    """``counts`` as part of an identity: one number when all are equal, else all of them."""
     return str(counts[0]) if min(counts) == max(counts) else ",".join(map(str, counts))
 
 
@@ -169,23 +179,34 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _digest(images: Tensor, labels: Tensor, text: str) -> str:
+def _hash_of(images: Tensor, labels: Tensor) -> hashlib._Hash:
+    """The SHA-256 of the tensors, to go on with :func:`_digest`: the tensors are hashed once for two digests."""
     sha = hashlib.sha256()
     for tensor in (images, labels):
         sha.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    sha.update(text.encode())
+    return sha
+
+
+def _digest(tensors: hashlib._Hash, body: dict[str, Any]) -> str:
+    """SHA-256 (hex) of the hashed ``tensors`` and ``body``."""
+    sha = tensors.copy()
+    sha.update(_canonical(body).encode())
     return sha.hexdigest()
 
 
 def save_proxy(proxy: ProxySet, path: Path) -> Path:
-    """Writes ``proxy`` to ``path`` atomically; the same set gives the same bytes."""
+    """Writes ``proxy`` to ``path``, atomically; the same set gives the same bytes.
+
+    Returns:
+        ``path``.
+    """
     from safetensors.torch import save
 
     content, record = proxy._content(), proxy.record
     images, labels = proxy.images.detach().cpu().contiguous(), proxy.labels.detach().cpu().contiguous()
     body = {"format": FORMAT_VERSION, "content": content, "record": record}
-    body["sha256"] = _digest(images, labels, _canonical(body))
+    body["sha256"] = _digest(_hash_of(images, labels), body)
     write_atomically(path, save({"images": images, "labels": labels}, metadata={"nasproxy": _canonical(body)}))
     return path
 
@@ -224,13 +245,14 @@ def load_proxy(path: Path) -> ProxySet:
             f"'{path}' has proxy format {version!r}, but this nasproxy reads format {FORMAT_VERSION}: "
             "install the version that wrote it, or rebuild the set."
         )
-    actual = _digest(images, labels, _canonical(body))
+    tensors_hash = _hash_of(images, labels)
+    actual = _digest(tensors_hash, body)
     if actual != expected:
         raise NasproxyError(
             f"'{path}' was changed after it was written: its SHA-256 should be {str(expected)[:12]}…, but is "
             f"{actual[:12]}…. Copy it again or rebuild it."
         )
-    return ProxySet(
+    proxy = ProxySet(
         images=images,
         labels=labels,
         recipe=Recipe.from_json(content["recipe"]),
@@ -242,6 +264,8 @@ def load_proxy(path: Path) -> ProxySet:
         formation=content.get("formation", 1),
         recipes=tuple(Recipe.from_json(recipe) for recipe in content.get("recipes", ())),
     )
+    vars(proxy)["content_id"] = _digest(tensors_hash, proxy._content())  # as the cached property would
+    return proxy
 
 
 def newest_proxy(folder: Path) -> Path:
@@ -260,7 +284,11 @@ def newest_proxy(folder: Path) -> Path:
 
 
 def check_fit(proxy: ProxySet, dataset: Dataset) -> None:
-    """Raises NasproxyError unless ``proxy`` was built from this very data set."""
+    """Checks that ``proxy`` was built from ``dataset``.
+
+    Raises:
+        NasproxyError: when shape, classes or fingerprint differ.
+    """
     built_from = proxy.provenance["dataset"]
     if proxy.input_shape != dataset.input_shape:
         raise NasproxyError(

@@ -1,8 +1,11 @@
-"""Network families: one function each, flat arguments in, an ``nn.Module`` out.
+"""Network families: a function each, which takes flat arguments and returns an ``nn.Module``.
 
 Every family has the signature ``family(input_shape, num_classes, **options)``, where ``input_shape`` is ``(c, h, w)``
-in pixels and every option has a default. A family raises :class:`~nasproxy.core.errors.NasproxyError` when the options
-cannot be built for that input. To add one, write a function and name it in ``NETWORKS`` at the bottom of this file.
+in pixels and every option has a default. It raises :class:`~nasproxy.core.errors.NasproxyError` when the options cannot
+be built for that input. ``nasproxy list`` prints the first line of its docstring.
+
+To add a family, write a function and name it in ``NETWORKS`` at the bottom of this file. Then write the schema of
+spaces again: ``nasproxy schema > search_spaces/space.schema.json``.
 """
 
 from __future__ import annotations
@@ -41,9 +44,9 @@ __all__ = [
 
 
 def family_options(family: str, *, width: int, depth: int, norm: str) -> dict[str, int | str]:
-    """Those of the settings of a matching net that ``family`` has a say for.
+    """The settings of a matching net that ``family`` has options for.
 
-    ``width`` and ``depth`` go together; a family of fixed depth keeps its published width.
+    ``width`` and ``depth`` go together: a family of fixed depth keeps its published width.
     """
     known = inspect.signature(NETWORKS[family]).parameters
     options: dict[str, int | str] = {"width": width, "depth": depth} if "depth" in known else {}

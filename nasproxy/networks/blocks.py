@@ -1,4 +1,4 @@
-"""What network families are put together from: named activations, norms and poolings, checks, and a seeded start."""
+"""The parts of network families: named activations, norms and poolings, checks, and seeded initialisation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": lambda: nn.LeakyReLU(0.01),
 }
 
-# Each takes the shape (c, h, w) that it normalises. Instance norm is a group norm with one channel per group, as in
-# the reference: unlike nn.InstanceNorm2d it also runs on 1 × 1 maps in training mode.
+# Each takes the shape (c, h, w) of the maps. Instance norm is a group norm with one channel per group, as in the
+# reference code: unlike nn.InstanceNorm2d it also accepts 1 × 1 maps in training mode.
 NORMS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "none": lambda c, h, w: nn.Identity(),
     "batch": lambda c, h, w: nn.BatchNorm2d(c),
@@ -38,18 +38,33 @@ T = TypeVar("T")
 
 
 def choice(kind: str, name: str, table: dict[str, T]) -> T:
+    """``table[name]``.
+
+    Raises:
+        NasproxyError: for an unknown name; ``kind`` says of what.
+    """
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]
 
 
 def positive(**values: int) -> None:
+    """Checks that each of the named values is at least 1.
+
+    Raises:
+        NasproxyError: for the first that is not.
+    """
     for name, value in values.items():
         if value < 1:
             raise NasproxyError(f"`{name} >= 1` must hold, but got {name}={value}.")
 
 
 def at_least_one_pixel(channels: int, height: int, width: int) -> tuple[int, int, int]:
+    """``(channels, height, width)``, if feature maps of that shape have a pixel.
+
+    Raises:
+        NasproxyError: if they have none.
+    """
     if min(height, width) < 1:
         raise NasproxyError(
             "Feature maps must stay at least 1×1, but these images are too small for the net: use larger images, "
@@ -59,7 +74,7 @@ def at_least_one_pixel(channels: int, height: int, width: int) -> tuple[int, int
 
 
 def make_norm(norm: str, channels: int, height: int, width: int) -> nn.Module:
-    """The norm called ``norm`` of maps ``(channels, height, width)``.
+    """The norm called ``norm``, for maps ``(channels, height, width)``.
 
     Raises:
         NasproxyError: for an unknown name, or channels that the 4 groups of "group" do not divide.
@@ -73,14 +88,16 @@ def make_norm(norm: str, channels: int, height: int, width: int) -> nn.Module:
 
 
 def padded(input_shape: tuple[int, int, int], padding: int) -> int:
-    """The first convolution's padding: 28 × 28 becomes 32 × 32, as in the reference."""
+    """The padding of the first convolution: 28 × 28 images become 32 × 32, as in the reference code."""
     return padding + 2 if input_shape[1:] == (28, 28) else padding
 
 
 def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | None = None) -> nn.Module:
-    """Calls ``build`` with the initialisation drawn from ``seed``; the global generators are left as they were.
+    """Builds a net whose initialisation is drawn from ``seed``. The global generators are left as they were.
 
-    With ``device`` the net is created and initialised there, without a copy.
+    Args:
+        build: makes the net.
+        device: where it is created and initialised; None: where ``build`` creates it.
     """
     on_cuda = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
@@ -95,5 +112,5 @@ def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | Non
 
 
 def num_params(net: nn.Module) -> int:
-    """Trainable parameters of ``net``."""
+    """The number of trainable parameters of ``net``."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)

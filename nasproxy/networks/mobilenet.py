@@ -1,4 +1,4 @@
-"""Networks of inverted residuals for small images, in the manner of once-for-all spaces.
+"""Networks of inverted residuals for small images, with choices per stage as in once-for-all spaces.
 
 References: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, section 3; Hu, Shen,
 Sun, "Squeeze-and-Excitation Networks", CVPR 2018, section 3; the per-stage choices: Cai et al., "Once-for-All", ICLR
@@ -14,7 +14,7 @@ from nasproxy.networks.blocks import positive
 
 
 class _SqueezeExcitation(nn.Module):
-    """Every channel times a weight in (0, 1) that the means of all channels decide."""
+    """Multiplies every channel by a weight in (0, 1), which is computed from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _SqueezeExcitation(nn.Module):
 
 
 class _InvertedResidual(nn.Module):
-    """1×1 up by ``expansion``, depthwise ``kernel``, 1×1 down without activation; a shortcut where shapes allow."""
+    """A 1×1 expansion, a depthwise convolution, a 1×1 projection without activation; a shortcut where shapes allow."""
 
     def __init__(self, before: int, after: int, kernel: int, expansion: int, stride: int, squeeze: bool) -> None:
         super().__init__()
@@ -75,8 +75,8 @@ def mobilenet(
 ) -> nn.Module:
     """A 3×3 stem, then three stages of inverted residuals with 1, 2, 4 · ``width`` channels, then mean and linear.
 
-    Stage s has ``depth_s`` blocks with a depthwise ``kernel_s`` and ``expansion_s`` times the channels inside; the
-    second and third stage halve the side. ``squeeze_excitation`` is in every block or in none.
+    Stage s has ``depth_s`` blocks with a depthwise ``kernel_s`` and ``expansion_s`` times the channels inside. The
+    second and third stage halve the side. ``squeeze_excitation`` adds squeeze-and-excitation to every block.
 
     Raises:
         NasproxyError: for an even kernel, or a number below 1.

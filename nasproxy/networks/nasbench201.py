@@ -1,4 +1,4 @@
-"""The cells of NAS-Bench-201 in the benchmark's own skeleton.
+"""The cells of NAS-Bench-201 in the benchmark's skeleton.
 
 References: Dong, Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020.
 """
@@ -15,10 +15,13 @@ CELL_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_
 
 
 def cell_options(cell: str) -> dict[str, str]:
-    """The options ``edge_ij`` of a cell as the benchmark spells it, ``|skip_connect~0|+|none~0|nor_conv_3x3~1|+|…|``.
+    """The options ``edge_ij`` of a cell.
+
+    Args:
+        cell: as the benchmark spells it, ``|skip_connect~0|+|none~0|nor_conv_3x3~1|+|…|``.
 
     Raises:
-        NasproxyError: for anything else.
+        NasproxyError: for a text of another form.
     """
     options = {}
     for node, inputs in enumerate(cell.split("+"), start=1):
@@ -52,7 +55,7 @@ def _operation(name: str, channels: int) -> nn.Module:
 
 
 class _Cell(nn.Module):
-    """Node j of four is the sum of ``edges[(i, j)]`` applied to every node i before it."""
+    """Four nodes; node j is the sum of the operations ``(i, j)`` on every node i before it."""
 
     def __init__(self, operations: dict[tuple[int, int], str], channels: int) -> None:
         super().__init__()
@@ -67,7 +70,7 @@ class _Cell(nn.Module):
 
 
 class _Reduction(nn.Module):
-    """The benchmark's residual block between two stages: half the side, twice the channels."""
+    """The benchmark's residual block between two stages: it halves the side and doubles the channels."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -95,7 +98,7 @@ def nasbench201(
 ) -> nn.Module:
     """A cell of NAS-Bench-201 in its skeleton: stem, three stages of ``cells`` cells with 1, 2, 4 · ``channels``, mean.
 
-    ``edge_ij`` is the operation from node i to node j of the cell. The benchmark's own nets have five cells and 16
+    ``edge_ij`` is the operation from node i to node j of the cell. The nets of the benchmark have five cells and 16
     channels. Source: Dong, Yang, "NAS-Bench-201", ICLR 2020, section 2.
 
     Raises:

@@ -1,7 +1,7 @@
-"""2 × 2 average pooling that is fast on a CPU. torch's own loops over single pixels there.
+"""2 × 2 average pooling that is fast on a CPU, where torch's pooling loops over single pixels.
 
-On two cores of an AMD EPYC a batch of 16 × 128 × 32 × 32 takes 2.0 ms forward and 1.8 ms backward in torch, 0.3 and
-0.5 ms here (benchmarks/LOG.md); torch's pooling is a sixth of a training step of the default ConvNet.
+On two cores of an AMD EPYC, a batch of 16 × 128 × 32 × 32 takes 2.0 ms forward and 1.8 ms backward in torch, and 0.3
+and 0.5 ms here (benchmarks/LOG.md). torch's pooling takes a sixth of a training step of the default ConvNet.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Halve(torch.autograd.Function):
 
 
 class _Double(torch.autograd.Function):
-    """The adjoint of :class:`_Halve`; each is the other's derivative, to any order."""
+    """The adjoint of :class:`_Halve`. The derivative of each is the other one, to any order."""
 
     generate_vmap_rule = True
 

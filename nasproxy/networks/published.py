@@ -1,4 +1,4 @@
-"""The families of the field's tables: ConvNet, MLP, LeNet, AlexNet, VGG-11, ResNet-18, for small images.
+"""The networks that papers on dataset condensation compare: ConvNet, MLP, LeNet, AlexNet, VGG-11 and ResNet-18.
 
 References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, section 4 and
 appendix A.
@@ -28,8 +28,8 @@ def convnet(
 ) -> nn.Module:
     """``depth`` blocks of [conv 3×3, ``width`` channels → norm → activation → 2×2 pooling], then one linear layer.
 
-    The defaults are the matching net of [DC]; the options span its 720-architecture grid. Inputs of 28 × 28 are padded
-    to 32 × 32 by the first convolution, as there. ``dropout`` acts on the flattened features.
+    The defaults are the matching net of [DC], and the options span its grid of 720 architectures. As there, the first
+    convolution pads inputs of 28 × 28 to 32 × 32. ``dropout`` acts on the flattened features.
 
     Raises:
         NasproxyError: for an unknown option, ``width`` not divisible by the 4 groups of ``norm="group"``, or a map
@@ -75,7 +75,11 @@ def mlp(
     activation: str = "relu",
     dropout: float = 0.0,
 ) -> nn.Module:
-    """``depth`` hidden layers of ``width`` units on the flattened image, then one linear layer ([DC], appendix A)."""
+    """``depth`` hidden layers of ``width`` units on the flattened image, then one linear layer ([DC], appendix A).
+
+    Raises:
+        NasproxyError: for an unknown activation, or a number below 1.
+    """
     positive(width=width, depth=depth)
     make_activation = choice("activation", activation, ACTIVATIONS)
     features = input_shape[0] * input_shape[1] * input_shape[2]
@@ -91,7 +95,7 @@ def mlp(
 
 @dataclass
 class _Stack:
-    """Layers one after the other, and the shape ``(c, h, w)`` after the last one."""
+    """Layers that are applied one after the other, and the shape ``(c, h, w)`` after the last one."""
 
     shape: tuple[int, int, int]
     norm: str
@@ -116,7 +120,7 @@ class _Stack:
         self.layers.append(nn.MaxPool2d(2))
 
     def head(self, *features: int) -> nn.Module:
-        """Linear layers with the activation in between, on the flattened features; closes the stack."""
+        """Ends the stack with linear layers on the flattened features, and the activation between them."""
         c, h, w = self.shape
         sizes = [c * h * w, *features]
         self.layers.append(nn.Flatten())
@@ -199,7 +203,7 @@ def vgg11(
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut; the first of them has ``stride``."""
+    """Two 3×3 convolutions and a shortcut around them; the first convolution has ``stride``."""
 
     def __init__(
         self, before: int, after: int, shape: tuple[int, int], stride: int, norm: str, activation: str

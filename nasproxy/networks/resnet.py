@@ -16,7 +16,7 @@ STEMS = ("conv3", "conv5", "conv3_pool")
 
 
 class _Block(nn.Module):
-    """Convolutions beside a shortcut, the activation after the sum; ``stride`` is the 3×3 convolution's first one."""
+    """Convolutions and a shortcut around them; the activation follows the sum. The first 3×3 one has ``stride``."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ def resnet(
 
     The first block of every stage but the first halves the side. ``block="basic"`` is two 3×3 convolutions;
     ``"bottleneck"`` is 1×1, 3×3 and 1×1, with ``expansion`` times the channels at its end. ``stem="conv3_pool"`` halves
-    the side by a max pool behind the 3×3 convolution. With two blocks, three stages and width 16 it is ResNet-14 of
+    the side by a max pool after the 3×3 convolution. With two blocks, three stages and width 16 it is ResNet-14 of
     the family that the paper trains on CIFAR-10.
 
     Raises:

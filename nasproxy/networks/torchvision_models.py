@@ -10,7 +10,7 @@ from nasproxy.networks.blocks import positive
 
 
 class _Adapted(nn.Module):
-    """Images resized to ``side`` and given three channels, then the model."""
+    """Resizes images to ``side``, gives them three channels, and applies the model."""
 
     def __init__(self, model: nn.Module, channels: int, side: int | None) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ def torchvision_model(
 ) -> nn.Module:
     """torchvision's ``model`` (``torchvision.models.list_models``), untrained, with ``num_classes`` outputs.
 
-    ``options`` go to the model's own function, such as ``width_mult`` of mobilenet_v2. These models were made for
-    images of 224 pixels and halve them five times: ``side`` enlarges small images first, without which most see little
-    of them. Images with other than three channels pass a 1×1 convolution to three.
+    These models were made for images of 224 pixels and halve them five times. So ``side`` enlarges small images first,
+    to that many pixels. Images of another number of channels than three go through a 1×1 convolution to three.
+    ``options`` are passed to the model's function, such as ``width_mult`` of mobilenet_v2.
 
     Raises:
         NasproxyError: for a model that torchvision does not have, options that it does not take, or one that gives

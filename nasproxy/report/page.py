@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasproxy.core.files import write_atomically
-from nasproxy.core.wording import amount, compact, duration_text, energy_text, percent, signed
+from nasproxy.core.wording import amount, compact, energy_text, percent, precise_duration, signed
 from nasproxy.report import charts
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
@@ -168,7 +168,7 @@ def render_report(report: CorrelationReport) -> str:
     templates.filters |= {
         "signed": signed,
         "percent": percent,
-        "duration": duration_text,
+        "duration": precise_duration,
         "compact": compact,
         "amount": amount,
         "energy": energy_text,

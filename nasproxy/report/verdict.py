@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nasproxy.core.wording import compact, duration_text, percent, signed
+from nasproxy.core.wording import compact, percent, precise_duration, signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.data import CandidateRow, CorrelationReport, ScoreSummary
 from nasproxy.report.wording import rho_text
@@ -271,7 +271,7 @@ def break_even(report: CorrelationReport) -> str | None:
     if proxy is None or full is None or not proxy.agreement.n or proxy.seconds_per_candidate is None:
         return None
     saved = full - proxy.seconds_per_candidate
-    each = f"{duration_text(full)} of full training and {duration_text(proxy.seconds_per_candidate)} on the proxy"
+    each = f"{precise_duration(full)} of full training and {precise_duration(proxy.seconds_per_candidate)} on the proxy"
     if saved <= 0:
         return f"It never pays here: a candidate takes {each}."
     num = math.floor((proxy.one_off_seconds or 0.0) / saved) + 1
@@ -299,5 +299,5 @@ def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
         if report.pick.truth is not None and report.pick_test_accuracy is None:
             known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}"
         pick = f"Pick: {report.pick.label} ({known if report.pick.truth is not None else unknown})."
-    paid = "; ".join(f"{cost.what.lower()} {duration_text(cost.seconds)}" for cost in report.costs)
+    paid = "; ".join(f"{cost.what.lower()} {precise_duration(cost.seconds)}" for cost in report.costs)
     return f"{found.sentence}{comparison}", pick, f"Cost: {paid or 'nothing was trained'}."

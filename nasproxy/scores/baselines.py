@@ -1,12 +1,12 @@
-"""What a proxy set has to beat: other small sets of real images, and the full data stopped early, at equal cost.
+"""Baselines that a proxy set has to beat: small sets of real images, and the full data stopped early.
 
-Trained by the same recipe, on equally many images or at an equal cost:
+All train by the proxy set's recipe. They differ in what is equal:
 
 - **equal images**, and so equal training cost: ``random_subset``, ``kmeans_subset``;
-- **equal training cost**, fresh images in every batch: ``early_stop``;
-- **equal total cost**: what making the proxy set costs is spread over the candidates of the search, which train on so
-  many more images: ``random_total``, ``kmeans_total``, ``early_stop_total``. Cost is counted in FLOPs, which depend on
-  nothing but the settings, so that the same validation asks for the same trainings.
+- **equal training cost**, with fresh images in every batch: ``early_stop``;
+- **equal total cost**: the cost of making the proxy set is shared among the candidates of the search, and each trains
+  on more images for it: ``random_total``, ``kmeans_total``, ``early_stop_total``. Cost is counted in FLOPs, which
+  depend on the settings alone, so that the same validation needs the same trainings.
 """
 
 from __future__ import annotations
@@ -29,19 +29,26 @@ from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet, one_or_all, per_class
 from nasproxy.scores.spending import Spending
-from nasproxy.training.fit import TrainingImages, num_updates
-from nasproxy.training.tasks import TrainingTask, real_images, task_setting
+from nasproxy.training.fit import num_updates
+from nasproxy.training.images import TrainingImages, real_images
+from nasproxy.training.tasks import TrainingTask, training_task
 
 CPU = torch.device("cpu")
-EMBEDDING_WIDTH = 32  # of k-means' net, beside a proxy set that names no net
+EMBEDDING_WIDTH = 32  # of the net that embeds images for k-means, if the proxy set names no net
 
 
 @dataclass(frozen=True)
 class Making:
-    """What a score is made with, beside the proxy set and its data.
+    """How the task of a score is made, besides the proxy set and its data.
 
-    ``recipe``: how candidates train (None: the proxy's own). ``draw``: which of several random draws. ``device`` makes
-    what must be computed, ``folder`` keeps it. ``spending`` is known where a search is.
+    Attributes:
+        recipe: how candidates train; None: by the proxy set's recipe.
+        precision: "float32", or "bfloat16" for the net's products.
+        draw: which of several random draws, from 0.
+        device: computes what a baseline is chosen by.
+        folder: keeps what was computed; None keeps nothing.
+        spending: what the search costs; None where it is not known.
+        progress: is called with (done, total, note).
     """
 
     recipe: Recipe | None = None
@@ -53,11 +60,15 @@ class Making:
     progress: Callable[[int, int, str], None] | None = None
 
     def times(self, total: bool, own: float = 0.0) -> float:
+        """How many times the proxy set's training cost a candidate may cost: 1, or more for ``total`` cost.
+
+        ``own`` is what making the baseline costs, in FLOPs.
+        """
         return self.spending.times(own) if total and self.spending is not None else 1.0
 
 
 def _counts(proxy: ProxySet, dataset: Dataset, times: float) -> tuple[int, ...]:
-    """Images of each class that cost ``times`` as much to train on as the proxy's, as far as the classes have them."""
+    """Images of each class that cost ``times`` as much to train on as the proxy's, as far as the data have them."""
     if times == 1:
         return proxy.counts
     sizes = [len(indices) for indices in dataset.train.by_class(dataset.num_classes)]
@@ -67,29 +78,25 @@ def _counts(proxy: ProxySet, dataset: Dataset, times: float) -> tuple[int, ...]:
 
 
 def _level(sizes: list[int], proxy: ProxySet) -> list[int]:
-    """``sizes`` of classes, all as the smallest where the proxy has equally many of each."""
+    """``sizes`` of classes; where the proxy has equally many images of each, all are that of the smallest class."""
     return [min(sizes)] * len(sizes) if len(set(proxy.counts)) == 1 else sizes
 
 
 def rival_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """How a rival of a set with ``recipe`` trains: alike, unless step sizes or an order were learned with the set."""
+    """How a baseline of a set with ``recipe`` trains: by it, unless step sizes or an order were learned in it."""
     return recipe_named("one_cycle", dataset) if recipe.learned else recipe
 
 
 def _task(
     proxy: ProxySet, dataset: Dataset, making: Making, *, score: str, label: str, train: TrainingImages, of: str
 ) -> TrainingTask:
-    recipe = rival_recipe(making.recipe or proxy.recipe, dataset)
-    return TrainingTask(
+    return training_task(
+        dataset,
         score=score,
         label=label,
         train=train,
-        held_out=real_images(dataset, dataset.val),
-        recipe=recipe,
-        num_classes=dataset.num_classes,
-        setting=task_setting(
-            f"{of} of {dataset.fingerprint}", recipe, f"val of {dataset.fingerprint}", making.precision
-        ),
+        images=f"{of} of {dataset.fingerprint}",
+        recipe=rival_recipe(making.recipe or proxy.recipe, dataset),
         precision=making.precision,
     )
 
@@ -97,12 +104,15 @@ def _task(
 def random_subset_task(
     proxy: ProxySet, dataset: Dataset, making: Making | None = None, *, total: bool = False
 ) -> TrainingTask:
-    """The score "random_subset": as many random training images per class as the proxy has, same recipe.
+    """The score "random_subset": random training images, as many per class as the proxy set has.
 
-    The draw differs from that of a ``random`` proxy with the same seed.
+    The draw differs from that of a ``random`` proxy set with the same seed.
+
+    Args:
+        total: make "random_total", with more images for an equal total cost.
 
     Raises:
-        NasproxyError: when a class has fewer images than the proxy.
+        NasproxyError: when a class has fewer images than the proxy set.
     """
     making = making or Making()
     draw = (making.draw,) if making.draw else ()
@@ -123,12 +133,15 @@ def random_subset_task(
 def kmeans_subset_task(
     proxy: ProxySet, dataset: Dataset, making: Making | None = None, *, total: bool = False
 ) -> TrainingTask:
-    """The score "kmeans_subset": as many images per class, nearest to centres of k-means over embeddings.
+    """The score "kmeans_subset": real images nearest to the centres of k-means, as many per class as the proxy set has.
 
-    The embedding is by a net like the one that the proxy was matched with.
+    k-means runs on embeddings by a net like the one that the proxy set was matched with.
+
+    Args:
+        total: make "kmeans_total", with more images for an equal total cost.
 
     Raises:
-        NasproxyError: when a class has fewer images than the proxy.
+        NasproxyError: when a class has fewer images than the proxy set.
     """
     making = making or Making()
     known = proxy.provenance["config"]
@@ -150,13 +163,13 @@ def kmeans_subset_task(
 
 
 def _of_counts(config: CondenseConfig, counts: tuple[int, ...]) -> CondenseConfig:
-    """``config`` for so many images of each class, told by one number where one is enough."""
-    alike = min(counts) == max(counts)
-    return replace(config, ipc=counts[0]) if alike else replace(config, ipc_per_class=counts)
+    """``config`` with ``counts`` images of the classes; as ``ipc`` where all are equal."""
+    equal = min(counts) == max(counts)
+    return replace(config, ipc=counts[0]) if equal else replace(config, ipc_per_class=counts)
 
 
 def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) -> tuple[torch.Tensor, float]:
-    """Numbers of the images that k-means chooses, and the seconds that it took; kept in ``making.folder``."""
+    """The indices of the images that k-means chooses, and the seconds that it took; kept in ``making.folder``."""
     digest = config_hash(dataset.fingerprint, config.as_json())[:16]
     path = None if making.folder is None else making.folder / f"kmeans-{digest}.json"
     if path is not None and path.is_file():
@@ -171,9 +184,12 @@ def _kept_selection(dataset: Dataset, config: CondenseConfig, making: Making) ->
 def early_stop_task(
     proxy: ProxySet, dataset: Dataset, making: Making | None = None, *, total: bool = False
 ) -> TrainingTask:
-    """The score "early_stop": as many updates of as many images as on the proxy, but on fresh training images.
+    """The score "early_stop": as many updates as on the proxy set, with batches of fresh training images.
 
-    The training cost is the proxy's, and so are recipe and batch; images repeat only when there are too few.
+    Training cost, recipe and batch size are those of the proxy set. Images are repeated only if there are too few.
+
+    Args:
+        total: make "early_stop_total", with more updates for an equal total cost.
     """
     making = making or Making()
     recipe = rival_recipe(making.recipe or proxy.recipe, dataset)

@@ -9,22 +9,26 @@ import torch
 from nasproxy.config import CUTOUT_FROM_EPOCHS, FULL_RECIPE, Recipe, ValidateConfig, augmentation_for
 from nasproxy.core.randomness import generator
 from nasproxy.data import Dataset, LabeledImages
-from nasproxy.training.tasks import TrainingTask, real_images, task_setting
+from nasproxy.training.images import real_images
+from nasproxy.training.tasks import TrainingTask, training_task
 
 
 def full_recipe(dataset: Dataset, epochs: int) -> Recipe:
-    """Full-data training, equal for every candidate; mirrored only where a mirrored image keeps its class.
+    """The recipe of full training, equal for every candidate.
 
-    Long trainings also cut boxes out of the images.
+    Images are mirrored only if a mirrored image keeps its class. Long trainings also cut boxes out of the images.
     """
     augmentation = FULL_RECIPE.augmentation + ("_cutout" if epochs >= CUTOUT_FROM_EPOCHS else "")
     return replace(FULL_RECIPE, epochs=epochs, augmentation=augmentation_for(augmentation, dataset.flip))
 
 
 def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -> TrainingTask:
-    """The truth: training on ``config.images`` training images (None: all), measured on ``split``, "val" or "test".
+    """The truth: training on the full data.
 
-    Fewer images than all are a fixed random draw, the same for every candidate.
+    Args:
+        config: ``images`` training images (None: all) and ``epochs``. Fewer images than all are a random draw by the
+            seed, the same for every candidate.
+        split: what the nets are measured on, "val" or "test".
     """
     train = dataset.train
     description = "all"
@@ -34,18 +38,14 @@ def full_task(dataset: Dataset, config: ValidateConfig, *, split: str = "val") -
         )
         train = LabeledImages(train.images[index], train.labels[index])
         description = f"{config.images} drawn by {config.seed}"
-    recipe = full_recipe(dataset, config.epochs)
-    held_out = {"val": dataset.val, "test": dataset.test}[split]
-    return TrainingTask(
+    task = training_task(
+        dataset,
         score="full" if split == "val" else "test",
         label="Full training",
         train=real_images(dataset, train),
-        held_out=real_images(dataset, held_out),
-        recipe=recipe,
-        num_classes=dataset.num_classes,
-        setting=task_setting(
-            f"{description} of {dataset.fingerprint}", recipe, f"{split} of {dataset.fingerprint}", config.precision
-        ),
+        images=f"{description} of {dataset.fingerprint}",
+        recipe=full_recipe(dataset, config.epochs),
         precision=config.precision,
-        watched=split == "val",
+        split=split,
     )
+    return replace(task, watched=split == "val")

@@ -1,9 +1,12 @@
-"""Scores: every cheap number that ranks candidates, and the full accuracy that they are held against.
+"""The table of scores: every cheap number that ranks candidates. Higher ranks better for all of them.
 
-A *trained* score trains the candidate on a few images and measures it on the validation split; it is described by a
-:class:`~nasproxy.training.tasks.TrainingTask`. The others look at the freshly initialised net once (zero_cost.py), as a
-:class:`~nasproxy.scores.measuring.MeasuringTask`. Higher ranks better for all of them, so that a
-correlation's sign means what it says.
+A *trained* score trains the candidate on a few images and measures it on the validation split: its task is a
+:class:`~nasproxy.training.tasks.TrainingTask`. The others measure the freshly initialised net once: their task is a
+:class:`~nasproxy.scores.measuring.MeasuringTask`.
+
+To add a score without training, write a function in ``zero_cost.py`` and name it in ``ZERO_COST`` there. To add any
+other score, write a function that makes its task from a proxy set, its data and a
+:class:`~nasproxy.scores.baselines.Making`, and name it in ``SCORES`` here.
 """
 
 from __future__ import annotations
@@ -25,9 +28,12 @@ from nasproxy.training.tasks import Task
 
 @dataclass(frozen=True)
 class Score:
-    """What ``nasproxy list`` prints of a score, its cost included, and how it is made of a proxy set and its data.
+    """One cheap number that ranks candidates.
 
-    ``total``: it spends what a whole search costs, which only a validation knows.
+    Attributes:
+        description: what ``nasproxy list`` prints of it, its cost included.
+        make: makes its task from a proxy set and the data that the set was built from.
+        total: it costs as much as a whole search, so ``Making.spending`` must be known.
     """
 
     description: str
@@ -45,32 +51,30 @@ SCORES: dict[str, Score] = {
         lambda proxy, dataset, making: proxy_task(proxy, dataset, making.recipe, precision=making.precision),
     ),
     "random_subset": Score(
-        "the same on random real images, equally many per class: the baseline to beat", random_subset_task
+        "the same after training on random real images, equally many per class: the baseline to beat",
+        random_subset_task,
     ),
     "kmeans_subset": Score(
-        "the same on real images nearest to cluster centres of embeddings, equally many", kmeans_subset_task
+        "the same after training on equally many real images, nearest to cluster centres of embeddings",
+        kmeans_subset_task,
     ),
     "early_stop": Score(
-        "the same after equally many updates on the full training data: the rival at equal training cost",
+        "the same after equally many updates on the full training data: the baseline at equal training cost",
         early_stop_task,
     ),
     "random_total": Score(
-        "random_subset with so many more images that a search costs what it costs with making the proxy set",
+        "random_subset with more images, so that a search costs as much as one with the making of the proxy set",
         partial(random_subset_task, total=True),
         total=True,
     ),
-    "kmeans_total": Score(
-        "kmeans_subset, equally at equal total cost", partial(kmeans_subset_task, total=True), total=True
-    ),
-    "early_stop_total": Score(
-        "early_stop, equally at equal total cost", partial(early_stop_task, total=True), total=True
-    ),
+    "kmeans_total": Score("kmeans_subset at equal total cost", partial(kmeans_subset_task, total=True), total=True),
+    "early_stop_total": Score("early_stop at equal total cost", partial(early_stop_task, total=True), total=True),
     **{name: _zero_cost(name) for name in ZERO_COST},
 }
 
 
 def score_names(text: str) -> tuple[str, ...]:
-    """Names of scores separated by commas; "all" is every one, "none" or empty text none.
+    """The names of scores in ``text``, separated by commas; "all" is every score, "none" or an empty text no score.
 
     Raises:
         NasproxyError: for an unknown name.
@@ -93,19 +97,25 @@ def make_task(
     precision: str = "float32",
     making: Making | None = None,
 ) -> Task:
-    """The score called ``name``, for candidates trained by ``recipe`` (None: the proxy's own) where it trains them.
+    """Makes the task of a score.
 
-    ``making`` says more, in place of ``recipe`` and ``precision``.
+    Args:
+        name: a name in ``SCORES``.
+        proxy: the proxy set.
+        dataset: the data that it was built from.
+        recipe: how candidates train, if the score trains them; None: by the proxy set's recipe.
+        precision: "float32", or "bfloat16" for the net's products.
+        making: everything about how it is made, in place of ``recipe`` and ``precision``.
 
     Raises:
-        NasproxyError: for an unknown name, when the data do not suffice for the score, or for one at equal total cost
-            whose cost is not known.
+        NasproxyError: for an unknown name, when the data do not suffice for the score, or for a score at equal total
+            cost when the cost is not known.
     """
     if name not in SCORES:
         raise unknown("score", name, SCORES)
     making = making or Making(recipe=recipe, precision=precision)
     if SCORES[name].total and making.spending is None:
         raise NasproxyError(
-            f"'{name}' spends what a whole search costs, which only its validation knows: name it in --scores."
+            f"'{name}' costs as much as a whole search, which is known in its validation alone: name it in --scores."
         )
     return SCORES[name].make(proxy, dataset, making)

@@ -1,4 +1,4 @@
-"""FLOPs of a proxy set and of the search on it: what rivals at equal total cost may spend."""
+"""FLOPs of a proxy set and of the search on it: what baselines at equal total cost may spend."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ from nasproxy.training.tasks import TrainingTask
 
 @dataclass(frozen=True)
 class Spending:
-    """FLOPs of making the proxy set, and of training all candidates of the search on it."""
+    """FLOPs of ``making`` the proxy set, and of ``training`` all candidates of the search on it."""
 
     making: float
     training: float
 
     def times(self, own: float = 0.0) -> float:
-        """How many times the proxy's training cost a candidate may cost, when making the rival costs ``own``; ≥ 1."""
+        """How many times the proxy set's training cost a candidate may cost, at equal total cost; at least 1.
+
+        Args:
+            own: FLOPs of making the baseline.
+        """
         return max(1.0, (self.making + self.training - own) / self.training) if self.training > 0 else 1.0
 
     def buys_full_training(self, proxy_images: float, full_images: float) -> bool:
-        """Whether at this cost each candidate could be trained fully, on ``full_images`` images counted by epoch.
+        """Whether at equal total cost each candidate could have the full training: then no baseline is needed.
 
-        ``proxy_images``: as many as it sees on the proxy set. Rivals at equal total cost are then none: the truth is.
+        Args:
+            proxy_images: images that a candidate sees on the proxy set, counted once per epoch.
+            full_images: images that it sees in the full training, counted once per epoch.
         """
         return self.times() * proxy_images >= full_images
 
@@ -37,9 +43,17 @@ class Spending:
 def spending_of(
     proxy: ProxySet, dataset: Dataset, task: TrainingTask, inspection: SpaceInspection, config: SearchConfig
 ) -> Spending | None:
-    """What the search spends, by its settings; None where the proxy's settings cannot be read any more.
+    """What the search spends, computed from its settings.
 
-    Of several proxy sets those are counted that its seeds train on.
+    Of several proxy sets, only those count that the search's seeds train on.
+
+    Args:
+        task: the score "proxy".
+        inspection: of the space that is searched, for the FLOPs of its candidates.
+        config: trials and seeds of the search.
+
+    Returns:
+        None when the proxy set's settings are of an earlier version and cannot be read.
     """
     try:
         making = task.num_sets(config.seeds) * condensing_flops(dataset, config_of(proxy))

@@ -1,9 +1,10 @@
-"""Scores that need no training: each looks at a freshly initialised net and one minibatch, once.
+"""Scores that need no training: each measures a freshly initialised net with one minibatch.
 
-Every function takes ``(net, images, labels)``: an untrained net, normalised ``images`` ``(n, c, h, w)`` and class
-indices ``labels`` ``(n,)`` on the net's device. It returns one number, and higher ranks better. The net is used up: its
+Every function takes ``(net, images, labels)``: an untrained net, normalised ``images`` ``(n, c, h, w)`` and classes
+``labels`` ``(n,)`` on the net's device. It returns one number, and higher ranks better. The net is used up: its
 weights, statistics and mode may change. *Layers* are the net's convolutions and linear layers, ``w`` their weights, and
-``L`` is the mean cross-entropy of the minibatch in training mode, with dropout switched off.
+``L`` is the mean cross-entropy of the minibatch in training mode, with dropout switched off. To add a score, write such
+a function and name it in ``ZERO_COST`` at the bottom of this file.
 
 References: [A] Abdelfattah, Mehrotra, Dudziak, Lane, "Zero-Cost Proxies for Lightweight NAS", ICLR 2021, where
 ``grad_norm``, ``snip``, ``grasp``, ``fisher``, ``synflow``, ``jacob_cov`` and the vote are defined for whole nets ·
@@ -16,10 +17,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,12 @@ from torch.nn import functional
 
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
+from nasproxy.scores.layers import LAYERS, NORMS, hooked
+from nasproxy.scores.zen import zen
 from nasproxy.spaces import num_flops
-
-Images = tuple[int, int, int]
 
 MINIBATCH = 64  # images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128, [Zen] 16 times 32
 
-LAYERS = (nn.Conv2d, nn.Linear)
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)  # the second is instance norm, too
 NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
 
 
@@ -47,29 +45,16 @@ def _loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _gradients(loss: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> list[Tensor]:
-    """∂loss/∂w, zeros for weights that the loss does not depend on."""
+    """∂loss/∂w; zeros for weights that the loss does not depend on."""
     found = torch.autograd.grad(loss, weights, create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
-
-
-@contextmanager
-def _hooked(
-    net: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], hook: Callable[..., Tensor | None]
-) -> Iterator[None]:
-    """Calls ``hook(module, inputs, output)`` after every module of ``kinds``; a tensor it returns is the output."""
-    handles = [module.register_forward_hook(hook) for module in net.modules() if isinstance(module, kinds)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # ----------------------------------------------------------------------------------------------------------------- size
 
 
 def params(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Number of trainable parameters.
+    """The number of trainable parameters.
 
     Cost: none.
     """
@@ -77,7 +62,7 @@ def params(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def flops(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Floating point operations of one image's forward pass, two per multiply-add.
+    """The floating point operations of a forward pass of one image, two per multiply-add.
 
     Cost: one forward pass of two images.
     """
@@ -87,11 +72,11 @@ def flops(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 @torch.no_grad()
 def latency(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Seconds of a forward pass of the minibatch on this device: the median of nine, after two to warm up.
+    """The seconds of a forward pass of the minibatch on this device: the median of nine passes, after two to warm up.
 
-    As a score it ranks as the other sizes do, slower is higher; as an objective it is minimised.
+    As a score, slower is higher, as with the other sizes; as an objective it is minimised.
 
-    Cost: eleven forward passes with nothing beside them.
+    Cost: eleven forward passes, while nothing else runs.
     """
     net.eval()
     seconds = []
@@ -125,7 +110,7 @@ def grad_norm(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def snip(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``Σ |w ⊙ ∂L/∂w|`` [A], after Lee, Ajanthan, Torr, "SNIP", ICLR 2019. Layers of a ReLU net may be rescaled.
+    """``Σ |w ⊙ ∂L/∂w|`` [A], after Lee, Ajanthan, Torr, "SNIP", ICLR 2019. Rescaling a ReLU net's layers keeps it.
 
     Cost: one forward and backward pass.
     """
@@ -149,7 +134,7 @@ def grasp(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``Σ_layers Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²`` over the layers' outputs ``a`` [A].
 
-    After Turner et al., "BlockSwap", ICLR 2020. Differs from the released code of [A]: that counts every channel once
+    After Turner et al., "BlockSwap", ICLR 2020. Differs from the released code of [A], which counts every channel once
     per weight of the channel.
 
     Cost: one forward and backward pass.
@@ -157,7 +142,7 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     parts: list[Tensor] = []
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        activations = output.detach().clone()  # a ReLU that works in place comes next
+        activations = output.detach().clone()  # a ReLU after it may work in place
 
         def add(gradient: Tensor) -> None:
             product = activations * gradient
@@ -167,7 +152,7 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
         if output.requires_grad:
             output.register_hook(add)
 
-    with _hooked(net, LAYERS, watch):
+    with hooked(net, LAYERS, watch):
         _loss(net, images, labels).backward()
     return sum(part.item() for part in parts)
 
@@ -175,7 +160,8 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``Σ_layers log Σ_w mean|∂L/∂w| / std ∂L/∂w`` over two halves of the minibatch [ZiCo].
 
-    Weights whose gradient does not vary are left out, as are layers without any other. The std is that of a population.
+    Weights whose gradient does not vary are left out, and so are layers that have no others. The std is that of a
+    population.
 
     Cost: one forward and backward pass.
     """
@@ -196,9 +182,9 @@ def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``Σ |w ⊙ ∂R/∂w|``, where ``R`` sums the outputs for an image of ones under ``|w|`` and ``|bias|``, without norms.
 
-    [A], after Tanaka, Kunin, Yamins, Ganguli, "SynFlow", NeurIPS 2020. It sees no data: of a net of ``l`` layers in a
-    row without biases it is ``l R``, and layers may be rescaled. Norms of every kind are skipped, as batch norm there.
-    In float64, because ``R`` grows with the product of the widths.
+    [A], after Tanaka, Kunin, Yamins, Ganguli, "SynFlow", NeurIPS 2020. It uses no data. For a chain of ``l`` layers
+    without biases it is ``l R``, and rescaling layers keeps it. Norms of every kind are skipped, as batch norm in [A].
+    It is computed in float64, because ``R`` grows with the product of the widths.
 
     Cost: one forward and backward pass of one image.
     """
@@ -208,20 +194,20 @@ def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
             parameter.abs_()
     weights = _weights(net)
     ones = torch.ones_like(images[:1], dtype=torch.float64)
-    with _hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
+    with hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
         gradients = _gradients(net(ones).sum(), weights)
     return sum((w * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------- images told apart
+# ------------------------------------------------------------------------------------------------ images distinguished
 
 
 def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``−Σ_i log(λ_i + k) + 1 / (λ_i + k)``, ``k = 10⁻⁵``, ``λ`` the eigenvalues of the Jacobians' correlation [A].
 
-    The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. Images that a net treats
-    alike have correlated ones; the scale of the outputs does not matter. Minus infinity for a net that does not see its
-    images, for it tells none apart.
+    The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. It is correlated between
+    images that a net treats the same way; the scale of the outputs does not matter. The score is minus infinity for a
+    net whose output does not depend on the images, because it distinguishes none.
 
     Cost: one forward and backward pass.
     """
@@ -240,8 +226,8 @@ def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """``log |det K|``, ``K_ij`` the activations on whose sign images i and j agree [NWOT].
 
-    Every activation module of ``torch.nn`` counts by the sign of its input: defined there for ReLU, whose linear
-    regions these signs tell apart; of smooth activations it sees no more than of ReLU.
+    Every activation module of ``torch.nn`` counts by the sign of its input. [NWOT] defines it for ReLU, whose linear
+    regions these signs distinguish; smooth activations are treated as if they were ReLU.
 
     Raises:
         ValueError: for a net without activation modules.
@@ -268,89 +254,38 @@ def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return torch.linalg.slogdet(kernel)[1].item()
 
 
-# ------------------------------------------------------------------------------------------------------- expressivity
-
-ZEN_STEP = 0.01  # α of [Zen]
-ZEN_IMAGES = 16
-ZEN_REPEATS = 4  # there 32; its spread over draws is a hundredth of that between candidates (benchmarks/LOG.md)
-
-
-@torch.no_grad()
-def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``log E ‖f(x) − f(x + α ε)‖₁ + Σ_norms log √mean σ²``: how much noise moves the features, norms undone [Zen].
-
-    Weights, images ``x`` and ``ε`` are standard normal, from torch's global generator; ``f`` is what enters the global
-    pooling, or else the classifier, after the last convolution. ``σ²`` are the variances that a norm divides by.
-    Differs from the reference: ``σ²`` is the batch's own, as in the paper's algorithm, where the code reads running
-    averages; norms other than batch norm count alike; shortcuts stay.
-
-    Raises:
-        ValueError: for a net without a linear classifier.
-
-    Cost: eight forward passes of 16 images.
-    """
-    found: list[float] = []
-    for _ in range(ZEN_REPEATS):
-        for module in net.modules():
-            if isinstance(module, LAYERS):
-                module.weight.normal_()
-            elif isinstance(module, NORMS) and module.weight is not None:
-                module.weight.fill_(1)
-            if isinstance(module, LAYERS + NORMS) and module.bias is not None:
-                module.bias.zero_()
-        x = torch.randn((ZEN_IMAGES, *images.shape[1:]), device=images.device)
-        noise = torch.randn_like(x)
-        features, scale = _features(net, x)
-        moved, _ = _features(net, x + ZEN_STEP * noise)
-        found.append((moved - features).double().flatten(1).abs().sum(1).mean().log().item() + scale)
-    return fmean(found)
-
-
-def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
-    """``f(images)`` and ``Σ_norms log √mean σ²``."""
-    head: list[Tensor] = []  # inputs of poolings and linear layers since the last convolution
-    scales: list[float] = []
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            head.clear()
-        else:
-            head.append(inputs[0])
-
-    def weigh(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        values = inputs[0]
-        if isinstance(module, nn.GroupNorm):
-            groups = values.reshape(len(values), module.num_groups, -1)
-        elif isinstance(module, nn.LayerNorm):
-            groups = values.flatten(-len(module.normalized_shape))
-        else:
-            groups = values.transpose(0, 1).flatten(1)
-        scales.append(0.5 * groups.var(-1, correction=0).mean().log().item())
-
-    with _hooked(net, (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.Linear), watch), _hooked(net, NORMS, weigh):
-        net(images)
-    if not head:
-        raise ValueError("zen reads the features before a linear classifier or a global pooling, and this net has none")
-    convolutional = any(isinstance(module, nn.Conv2d) for module in net.modules())
-    return head[0] if convolutional else head[-1], sum(scales)
-
-
 # ---------------------------------------------------------------------------------------------------------- measurement
 
 
 @dataclass(frozen=True)
 class ZeroCost:
-    """A score's function, its name on a page, and what it sees, in a few words."""
+    """A score that needs no training.
+
+    Attributes:
+        function: measures it; see the module's docstring.
+        label: its name on a page.
+        description: what it sees and what it costs, in a few words.
+        alone: nothing else may run at the same time, as for a time.
+    """
 
     function: Callable[[nn.Module, Tensor, Tensor], float]
     label: str
     description: str
+    alone: bool = False
 
 
 def measure(score: str, net: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> float:
-    """``score`` of ``net``, which is used up; what is drawn at random follows from ``seed``.
+    """Measures a score. The global generators are left as they were.
 
-    The global generators are left as they were. The result may be infinite or NaN where the score is undefined.
+    Args:
+        score: a name in ``ZERO_COST``.
+        net: untrained; it is used up.
+        images: ``(n, c, h, w)``, normalised, on the net's device.
+        labels: classes ``(n,)``.
+        seed: of what is drawn at random.
+
+    Returns:
+        The score; infinite or NaN where it is undefined.
     """
     net.train()
     for module in net.modules():
@@ -369,7 +304,9 @@ ZERO_COST: dict[str, ZeroCost] = {
     "l2_norm": ZeroCost(l2_norm, "L2 norm", "size of the initial weights; free"),
     "synflow": ZeroCost(synflow, "SynFlow", "product of weights along all paths; a pass of one image"),
     "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass"),
-    "latency": ZeroCost(latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone"),
+    "latency": ZeroCost(
+        latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone", alone=True
+    ),
     "grad_norm": ZeroCost(grad_norm, "Gradient norm", "norm of the weights' gradients; a forward and backward pass"),
     "snip": ZeroCost(snip, "SNIP", "how much the loss depends on each weight; a forward and backward pass"),
     "fisher": ZeroCost(fisher, "Fisher", "how much the loss depends on each channel; a forward and backward pass"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nasproxy.core.devices import DeviceChoice
 from nasproxy.search.run_folder import CHECKPOINTS, LEDGER_FILE, run_lock
+from nasproxy.training.crew import hire
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.processes import hire
 from nasproxy.training.session import Session
 
 

@@ -58,11 +58,11 @@ def combined_score(
     num_seeds = min(score.num_seeds for score in scores)
     values = [score.value for score in scores if score.value is not None]
     if len(values) < len(scores):
-        reason = next(score.failure for score in scores if score.failure is not None)
-        return MeanScore(None, None, None, seconds, num_seeds, reason), ()
+        failed = next(score for score in scores if score.failure is not None)
+        return replace(failed, seconds=seconds, num_seeds=num_seeds), ()
     num_terms = len(objective.terms)
     if not objective.is_sum:
         return replace(scores[0], seconds=seconds), tuple(values[1:])
     assert reference_ranks is not None
     value = reference_ranks.combine([weight for weight, _ in objective.terms], values[:num_terms])
-    return MeanScore(value, None, None, seconds, num_seeds, None), tuple(values[num_terms:])
+    return MeanScore(value, None, seconds, num_seeds=num_seeds), tuple(values[num_terms:])

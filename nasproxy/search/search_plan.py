@@ -13,7 +13,7 @@ import torch
 
 from nasproxy.condense.build_plan import ORDER, budget_names, time_limit
 from nasproxy.config import BUDGETS, FULL_RECIPE, Recipe, SearchConfig, ValidateConfig
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
@@ -22,7 +22,8 @@ from nasproxy.scores.spending import spending_of
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST
 from nasproxy.search.objective import parse_rungs, parse_terms
 from nasproxy.spaces import SpaceInspection
-from nasproxy.training.fit import TrainingImages, fit
+from nasproxy.training.fit import Passes, fit
+from nasproxy.training.images import TrainingImages
 from nasproxy.training.tasks import TrainingTask
 
 # How far "quick" may be cut to fit the time limit; with less, a search says nothing.
@@ -93,7 +94,7 @@ def _seconds_per_image(
         for epochs in (1, 2):  # the first warms up
             start = time.perf_counter()
             recipe = Recipe(lr=1e-3, epochs=epochs, batch_size=batch)
-            fit(net, data, recipe, seed=0, device=device, precision=precision).item()
+            fit(net, data, recipe, seed=0, device=device, passes=Passes(precision=precision)).item()
             elapsed = (time.perf_counter() - start) / epochs
         flops.append(inspection.counts(candidate).flops)
         seconds.append(elapsed / batch)
@@ -212,11 +213,11 @@ def plan_search(
         if budget is not None or seconds <= limit:
             break
         if name != ORDER[-1]:
-            slower = f"{name} would take about {duration(seconds)} here"
+            slower = f"{name} would take about {rough_duration(seconds)} here"
     if budget is not None:
         why = "asked for"
     else:
-        why = f"{slower}, more than the {duration(limit)} aimed at" if slower else "fits the time aimed at"
+        why = f"{slower}, more than the {rough_duration(limit)} aimed at" if slower else "fits the time aimed at"
         fixed = {f"search.{key}" for key in search_options} | {f"validate.{key}" for key in validate_options}
         cut = False
         while seconds > limit:

@@ -1,4 +1,4 @@
-"""Search spaces: a YAML file in, candidate architectures out.
+"""Search spaces: candidate architectures that a YAML file describes.
 
 A file names a network family and the parameters that vary::
 
@@ -7,23 +7,26 @@ A file names a network family and the parameters that vary::
     parameters:
       width: [32, 64, 128]              # a list of choices: text, numbers, true/false, null
       depth: {range: [1, 4]}            # integers when both ends are; add step: 2, or log: true
-      dropout: {range: [0.0, 0.5], step: 0.1, when: {depth: [3, 4]}}    # exists only at these depths
+      dropout: {range: [0.0, 0.5], step: 0.1, when: {depth: [3, 4]}}    # active at these depths only
       norm: {choices: [batch, group], when: {width: 128}}
       activation: relu                  # a single value is a constant
     limits: {max_params: 5_000_000}     # and max_flops, per image
 
-A step must divide its range. A parameter whose ``when`` does not hold is inactive, as is any child of an inactive one:
-the family's own default applies. A user's function has the signature of a family, ``build(input_shape, num_classes,
-**options)``, in a file that stands alone; the file's content is part of the space's hash and of every candidate's id.
+A step must divide its range. A parameter whose ``when`` is not fulfilled is inactive, and so is a child of an inactive
+parameter; the default of the network family applies. A user's function has the signature of a family,
+``build(input_shape, num_classes, **options)``, and its file imports no other file of the user's. The content of the
+file is part of the space's hash and of every candidate's id.
 
-Wherever a space is named, parameters can be set: ``convnet_space:norm=batch,depth=2`` searches that part of it, and
+Wherever a space is named, parameters can be set: ``convnet_space:norm=batch,depth=2`` is that part of the space, and
 ``nasbench201_space:cells=1,channels=4`` a cheaper skeleton.
 
-torch, optuna and the YAML parser are imported where they are needed: the command line reads this module to list spaces.
+torch, optuna and the YAML parser are imported inside functions, because the command line imports this package to list
+the spaces, and ``nasproxy --help`` must be fast.
 """
 
 from nasproxy.spaces.inspection import NetSize, SpaceInspection, inspect_space, num_flops, uniform_sample
-from nasproxy.spaces.model import Candidate, Limits, Parameter, Params, Range, SearchSpace
+from nasproxy.spaces.model import Candidate, Limits, SearchSpace
+from nasproxy.spaces.parameter import Parameter, Params, Range
 from nasproxy.spaces.schema import schema_text
 from nasproxy.spaces.yaml_reader import load_space, shipped_spaces
 

@@ -1,7 +1,7 @@
-"""One candidate as a Python file that needs PyTorch and nothing of nasproxy: the code of its family, and no more.
+"""One candidate as a Python file that needs PyTorch and not nasproxy.
 
-The file is put together from the definitions that the family's function needs, found in the source of this package; of
-a user's own network it carries the whole file.
+The file holds the definitions that the family's function needs, copied from the source of this package. For a user's
+own network it holds the user's whole file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if __name__ == "__main__":
 
 
 class _Collector:
-    """Finds what a function needs: ``definitions``, dependencies first, and ``imports`` from elsewhere by module."""
+    """Collects what a function needs: ``definitions``, each after those it needs, and ``imports`` by module."""
 
     def __init__(self) -> None:
         self.imports: dict[str, set[str]] = {"torch": {""}, "torch.nn": set()}
@@ -55,6 +55,7 @@ class _Collector:
         self._homes: dict[str, str] = {}  # name → the module that defines it
 
     def add(self, module: ModuleType, name: str) -> None:
+        """Collects ``name`` of ``module`` and everything that its definition needs."""
         node = _bindings(module).get(name)
         if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE:
             self.add(import_module(str(node.module)), name)
@@ -72,6 +73,7 @@ class _Collector:
             raise AssertionError(f"{name} is defined in {self._homes[name]} and in {module.__name__}: rename one")
 
     def text(self) -> str:
+        """The imports and definitions, as Python."""
         lines = [f"import {module}" for module, names in self.imports.items() if "" in names]
         found = {module: sorted(names - {""}) for module, names in self.imports.items()}
         found["torch"] = sorted({*found["torch"], "nn"})
@@ -80,7 +82,7 @@ class _Collector:
 
 
 def _bindings(module: ModuleType) -> dict[str, ast.stmt]:
-    """What every name at the top of ``module`` is bound by; imports for type checkers included."""
+    """The statement that binds each name at the top level of ``module``; imports for type checkers are included."""
     found: dict[str, ast.stmt] = {}
     statements = list(ast.parse(inspect.getsource(module)).body)
     for node in statements:
@@ -99,7 +101,7 @@ def _bindings(module: ModuleType) -> dict[str, ast.stmt]:
 
 
 def _source(module: ModuleType, node: ast.stmt) -> str:
-    """The lines of ``node``, with its decorators and the comment right above it."""
+    """The lines of ``node``, with its decorators and the comment directly above it."""
     lines = inspect.getsource(module).splitlines()
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
     while first > 0 and lines[first - 1].startswith("#"):
@@ -116,10 +118,15 @@ def candidate_source(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> str:
-    """The Python file of ``candidate`` for images ``(c, h, w)``: its ``build()`` returns the untrained network.
+    """The Python file of ``candidate``; its function ``build()`` returns the untrained network.
 
     Args:
-        mean: of each channel, for pixels in [0, 1]; with ``std`` it is what images were normalised by.
+        space: the space of the candidate.
+        input_shape: ``(c, h, w)`` of the images.
+        mean, std: of each channel, for pixels in [0, 1], by which images are normalised.
+
+    Returns:
+        The text of the file.
     """
     if space.network_file is None:
         collector = _Collector()

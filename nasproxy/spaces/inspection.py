@@ -1,4 +1,4 @@
-"""Which candidates of a space can be built for a data set, and how large they are, found on shapes alone."""
+"""Which candidates of a space can be built for a data set, and how large they are. No images are needed for that."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.spaces.model import Candidate, SearchSpace, Shape, describe_error
+from nasproxy.spaces.model import Candidate, SearchSpace, Shape
+from nasproxy.spaces.user_network import describe_error
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Of a space with few valid candidates, draws until sample() gives up.
-MAX_DRAWS = 10_000
-# Tries per candidate of a uniform sample when a space is too large to enumerate.
-MAX_TRIES = 1_000
+MAX_DRAWS = 10_000  # of sample(), before it gives up in a space with few valid candidates
+MAX_TRIES = 1_000  # per candidate of a uniform sample, in a space that is too large to enumerate
 
 
 @dataclass(frozen=True)
 class NetSize:
-    """Trainable ``params``, and ``flops`` per image: two per multiply-add of convolutions and matrix products."""
+    """The size of a net: trainable ``params``, and ``flops`` per image.
+
+    FLOPs are those of convolutions and matrix products, two per multiply-add.
+    """
 
     params: int
     flops: int
@@ -30,10 +32,17 @@ class NetSize:
 
 @dataclass(frozen=True)
 class SpaceInspection:
-    """What of ``space`` can be built for images ``(c, h, w)`` and keeps the limits; made by :func:`inspect_space`.
+    """Which candidates of a space can be used for a data set; made by :func:`inspect_space`.
 
-    With ``complete`` every assignment was tried, otherwise a random sample. ``valid`` and ``invalid`` (reason →
-    candidates) hold distinct architectures among those tried; others are tried when they are asked about.
+    Attributes:
+        space: the space.
+        input_shape: ``(c, h, w)`` of the images.
+        num_classes: outputs of the nets.
+        complete: every assignment was tried; else a random sample of them.
+        valid: the distinct architectures, of those tried, that can be built and keep the limits.
+        invalid: reason → the other architectures of those tried.
+
+    Candidates that were not tried are tried when a method is asked about them.
     """
 
     space: SearchSpace
@@ -46,12 +55,12 @@ class SpaceInspection:
 
     @property
     def num_valid(self) -> int | None:
-        """Distinct architectures that can be trained; None when not all were tried."""
+        """How many distinct architectures can be trained; None when not all were tried."""
         return len(self.valid) if self.complete else None
 
     @property
     def num_invalid(self) -> int:
-        """Of the distinct architectures that were tried."""
+        """How many of the distinct architectures that were tried cannot be used."""
         return sum(len(candidates) for candidates in self.invalid.values())
 
     @property
@@ -88,10 +97,10 @@ class SpaceInspection:
         return self._results[candidate.id]
 
     def sample(self, rng: np.random.Generator) -> Candidate:
-        """A random valid candidate: uniform over ``valid`` when it is complete, else the space's own sampling.
+        """A random valid candidate: uniform over ``valid`` when the inspection is complete, else by ``space.sample``.
 
         Raises:
-            NasproxyError: when there is none.
+            NasproxyError: when no valid candidate is found.
         """
         if self.complete and self.valid:
             return self.valid[int(rng.integers(len(self.valid)))]
@@ -103,7 +112,7 @@ class SpaceInspection:
         raise NasproxyError(f"Space '{self.space.name}' has no candidate that can be used for these data: {reason}")
 
     def describe(self) -> list[str]:
-        """Lines for a person: how many candidates can be used, their sizes, and every reason with its count."""
+        """Lines for people: how many candidates can be used, their sizes, and each reason with its count."""
         size, tried = self.space.size(), len(self.valid) + self.num_invalid
         number = "infinitely many" if size is None else f"{size:,}"
         which = "" if self.complete else f" of {tried:,} random ones"
@@ -119,7 +128,13 @@ class SpaceInspection:
 def uniform_sample(
     inspection: SpaceInspection, size: int, seed: int, *, among: Callable[[Candidate], bool] = lambda candidate: True
 ) -> list[Candidate]:
-    """``size`` distinct valid candidates, uniform over the space; a larger size keeps the smaller sample's members."""
+    """Draws distinct valid candidates, uniformly over the space. A larger sample contains the smaller ones.
+
+    Args:
+        size: how many; fewer are returned when the space has no more.
+        seed: of the draw.
+        among: only candidates for which it is true.
+    """
     from nasproxy.core.randomness import derive_seed
 
     rng = np.random.default_rng(derive_seed(seed, "validation sample"))
@@ -147,11 +162,18 @@ def inspect_space(
     sample: int = 1_000,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> SpaceInspection:
-    """Tries candidates on shapes alone, before anything is trained: about 5 ms each.
+    """Tries which candidates can be used, before anything is trained; it takes about 5 ms for each.
 
-    Each is built on the meta device for images ``(c, h, w)`` and run on two of them; its output must be
-    ``(2, num_classes)`` and its size within the space's limits. Spaces of up to ``max_candidates`` assignments are
-    tried completely, of others ``sample`` random ones. ``progress(done, total, note)`` is called after each.
+    Each candidate is built on torch's meta device, which computes shapes and no values, and is run on two images. Its
+    output must be ``(2, num_classes)``, and its size within the space's limits.
+
+    Args:
+        space: the space.
+        input_shape: ``(c, h, w)`` of the images.
+        num_classes: outputs of the nets.
+        max_candidates: a space with at most this many assignments is tried completely.
+        sample: how many random candidates of a larger space are tried.
+        progress: is called with (done, total, note) after each candidate.
     """
     size = space.size()
     complete = size is not None and size <= max_candidates
@@ -172,7 +194,7 @@ def inspect_space(
 
 
 def _try(space: SearchSpace, candidate: Candidate, input_shape: Shape, num_classes: int) -> NetSize | str:
-    """The size of a candidate's net, or the reason why it cannot be used, a sentence."""
+    """The size of a candidate's net, or the reason why it cannot be used, as a sentence."""
     from nasproxy.networks import num_params
 
     try:
@@ -182,7 +204,7 @@ def _try(space: SearchSpace, candidate: Candidate, input_shape: Shape, num_class
             raise
         except Exception:  # noqa: BLE001  # a net that looks at values cannot run on meta tensors, but may be trained
             net, shape, flops = _build_and_run(space, candidate, input_shape, num_classes, "cpu")
-    except Exception as error:  # noqa: BLE001  # whatever a user's network raises is the answer
+    except Exception as error:  # noqa: BLE001  # any error of a user's network is the reason
         return describe_error(error)
     if shape != (2, num_classes):
         return f"The output for 2 images must have the shape (2, {num_classes}), but got {shape}."
@@ -204,7 +226,7 @@ def _build_and_run(
 
     def build() -> nn.Module:
         with torch.device(device):
-            return space.build(candidate.params, input_shape, num_classes)
+            return space.build_candidate(candidate, input_shape, num_classes)
 
     net = seeded(build, 0)
     if not isinstance(net, torch.nn.Module):
@@ -213,11 +235,11 @@ def _build_and_run(
 
 
 def _forward(net: nn.Module, input_shape: Shape, device: str) -> tuple[tuple[int, ...], int]:
-    """Shape of the output for two images, and FLOPs per image."""
+    """The shape of the output for two images, and FLOPs per image."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    # Dropout draws, on the CPU; the global generator is left as it was.
+    # Dropout draws from the CPU's global generator, which is left as it was.
     with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
         output: object = net(torch.zeros(2, *input_shape, device=device))
     if not isinstance(output, torch.Tensor):
@@ -226,9 +248,10 @@ def _forward(net: nn.Module, input_shape: Shape, device: str) -> tuple[tuple[int
 
 
 def num_flops(net: nn.Module, input_shape: Shape) -> int:
-    """FLOPs of a forward pass per image ``(c, h, w)``, two per multiply-add. ``net`` may lie on the meta device.
+    """FLOPs of a forward pass per image ``(c, h, w)``, two per multiply-add.
 
-    ``net`` runs once on two zero images, in whatever mode it is in: running statistics on a real device change.
+    ``net`` runs once on two images of zeros, in its present mode; in training mode its running statistics change. It
+    may be on the meta device.
     """
     device = next((str(parameter.device) for parameter in net.parameters()), "meta")
     return _forward(net, input_shape, device)[1]

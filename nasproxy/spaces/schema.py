@@ -1,6 +1,6 @@
-"""The JSON Schema of a space's YAML file, for completion and checks while typing; :func:`load_space` says more.
+"""The JSON Schema of a space's YAML file, with which editors complete and check it; :func:`load_space` checks more.
 
-``search_spaces/space.schema.json`` is its text. An editor finds it by a first line such as
+``search_spaces/space.schema.json`` is its text. A YAML file names it in its first line:
 ``# yaml-language-server: $schema=space.schema.json``.
 """
 
@@ -15,7 +15,7 @@ TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def _parameter(scalar: dict[str, Any], *, ranges: bool) -> dict[str, Any]:
-    """What may be written for a parameter whose values are ``scalar``: a constant, a list, choices, or a range."""
+    """The schema of a parameter whose values are ``scalar``: a constant, a list, choices, or a range."""
     choices = {"type": "array", "items": scalar, "minItems": 1, "uniqueItems": True}
     forms: list[dict[str, Any]] = [
         scalar,
@@ -36,7 +36,7 @@ NAMED = ("activation", "norm", "pooling")
 
 
 def _options(family: Any) -> dict[str, Any]:
-    """Schema of the parameters of one network family."""
+    """The schema of the parameters of one network family."""
     properties: dict[str, Any] = {}
     takes_any = False
     for name, option in list(inspect.signature(family).parameters.items())[2:]:
@@ -116,5 +116,5 @@ def space_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as the file has it."""
+    """The schema as the text of its file."""
     return json.dumps(space_schema(), indent=1) + "\n"

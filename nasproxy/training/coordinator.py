@@ -1,24 +1,24 @@
-"""Hands trainings to a crew and keeps what comes back: each is done once, and on disk before it counts."""
+"""Gives jobs to a crew and keeps the results: each training is done once, and is on disk before it counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from nasproxy.training.jobs import Crew, Job
+from nasproxy.training.crew import Crew
+from nasproxy.training.jobs import Job
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.results import Evaluation
 
-# How long a step waits for an answer, in seconds, and so how often work elsewhere is looked at.
-STEP_SECONDS = 1.0
+STEP_SECONDS = 1.0  # that a step waits for a result; after it, the ledger is asked for the work of other processes
 
 Key = tuple[str, str, str]
 
 
 class Coordinator:
-    """Between a ``crew`` that trains and the ``ledger`` that remembers. Several may share a ledger in a database.
+    """Connects a ``crew``, which trains, and a ``ledger``, which stores. Several may share a ledger in a database.
 
-    A job that another coordinator has claimed is left to it, and taken over when that one is not heard of any more. In
+    A job that another coordinator has claimed is left to it, and is taken over when its claim is no longer renewed. In
     a file, which has one writer, nothing is claimed.
     """
 
@@ -30,12 +30,12 @@ class Coordinator:
         self._in_flight: set[Key] = set()
 
     def evaluations(self, job: Job) -> list[Evaluation] | None:
-        """One per seed, in the order of ``job.seeds``; None while one is missing."""
+        """The stored evaluations, one per seed in the order of ``job.seeds``; None while one is missing."""
         rows = [self._row(job.key, seed) for seed in job.seeds]
         return None if None in rows else [row for row in rows if row is not None]
 
     def step(self, wanted: Iterable[Job]) -> None:
-        """Starts jobs of ``wanted``, the first ones first, while the crew is free; waits for an answer of any."""
+        """Starts jobs of ``wanted``, in order, while the crew is free; then waits for results, and stores them."""
         elsewhere = False
         jobs = iter(wanted)
         while self.crew.free and (job := next(jobs, None)) is not None:
@@ -62,7 +62,14 @@ class Coordinator:
                 self._release(result.job)
 
     def finish(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[list[Evaluation]]:
-        """The evaluations of all ``jobs``, trained as far as they are missing, the first ones first."""
+        """Does what is missing of ``jobs``, in their order.
+
+        Args:
+            progress: is called with (jobs done, jobs in all).
+
+        Returns:
+            The evaluations of each job, one per seed.
+        """
         answers: dict[int, list[Evaluation]] = {}
         while True:
             for number, job in enumerate(jobs):

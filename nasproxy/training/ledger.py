@@ -1,7 +1,7 @@
-"""The table of every training ever done, so that nothing is trained twice: in SQLite, or in PostgreSQL for many hosts.
+"""The table of all trainings, so that none is done twice: in SQLite, or in PostgreSQL for several hosts.
 
-A *claim* says that one process is at work on a candidate; it must be renewed, so that the work of a process that died
-is free again. Times are the database's, so clocks of hosts may differ.
+A *claim* says that a process works on a candidate. It must be renewed, so that the work of a process that died becomes
+free again. All times are by the database's clock, because the clocks of hosts may differ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 
 _TABLES = sql.MetaData()
 _KEY = ("candidate", "score", "setting")
@@ -39,8 +39,9 @@ _EVALUATIONS = sql.Table(
     sql.Column("loss", sql.Double),
     sql.Column("seconds", sql.Double),
     sql.Column("failure", sql.Text),
-    sql.Column("curve", sql.Text),  # accuracies by epoch as JSON; empty where it was not watched
+    sql.Column("curve", sql.Text),  # (epoch, accuracy) as JSON; empty unless the training was watched
     sql.Column("joules", sql.Double),
+    sql.Column("failure_kind", sql.String(32)),  # a FailureKind; a row of an earlier version has none
 )
 _CLAIMS = sql.Table(
     "claims",
@@ -55,10 +56,13 @@ T = TypeVar("T")
 
 
 def database_url(target: Path | str) -> str:
-    """A path as the URL of an SQLite file; a URL as it is, with the driver that nasproxy installs.
+    """The database URL of ``target``.
+
+    Args:
+        target: the path of an SQLite file, or a URL, which gets the driver that nasproxy installs.
 
     Raises:
-        NasproxyError: for another database than SQLite or PostgreSQL, or without its driver.
+        NasproxyError: for another database than SQLite or PostgreSQL, or when its driver is missing.
     """
     if isinstance(target, Path):
         return f"sqlite:///{target}"
@@ -82,19 +86,23 @@ def database_url(target: Path | str) -> str:
 
 
 def hidden(url: str) -> str:
-    """``url`` for people: without its password."""
+    """``url`` without its password, to show to people."""
     return sql.make_url(url).render_as_string()
 
 
 class Ledger:
-    """The table of evaluations at ``target``, a path or a URL; every row is on disk when ``add`` returns.
+    """The table of evaluations. Every row is on disk when :meth:`add` returns.
 
-    Several processes may share one in PostgreSQL. An SQLite file has one writer: see
+    Several processes may share a table in PostgreSQL. An SQLite file has one writer; a search makes sure of that by
     :func:`~nasproxy.search.run_folder.run_lock`.
 
     Args:
-        lease: seconds after which a claim that nobody renewed is free.
-        tell: gets a line for a person, when the disk is full or the database is gone.
+        target: the path of an SQLite file, or the URL of a database.
+        lease: seconds after which a claim that was not renewed is free.
+        tell: is called with a line for people when the disk is full or the database cannot be reached.
+
+    Raises:
+        NasproxyError: when ``target`` is no readable table of evaluations.
     """
 
     def __init__(self, target: Path | str, *, lease: int = 120, tell: Callable[[str], None] | None = None) -> None:
@@ -122,11 +130,11 @@ class Ledger:
 
     @property
     def local(self) -> bool:
-        """Whether it is a file with one writer."""
+        """Whether the table is a file, which has one writer."""
         return self.url.startswith("sqlite")
 
     def _add_columns(self) -> None:
-        """Columns that a table of an earlier version lacks; its rows have nothing in them."""
+        """Adds the columns that a table of an earlier version lacks; they are empty in its rows."""
         known = {column["name"] for column in sql.inspect(self._engine).get_columns(_EVALUATIONS.name)}
         with self._engine.begin() as connection:
             for column in _EVALUATIONS.c:
@@ -135,11 +143,11 @@ class Ledger:
                     connection.execute(sql.text(f"ALTER TABLE {_EVALUATIONS.name} ADD COLUMN {column.name} {kind}"))
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Repeats ``action`` while the disk is full or the database is gone, so that nothing is lost by it."""
+        """:func:`patiently`, with this ledger's ``tell``."""
         return patiently(action, tell=self._tell)
 
     def get(self, candidate: str, score: str, setting: str, seed: int) -> Evaluation | None:
-        """The stored evaluation, or None."""
+        """The stored evaluation with this key; None when there is none."""
         columns = _EVALUATIONS.c
         query = sql.select(_EVALUATIONS).where(
             columns.candidate == candidate, columns.score == score, columns.setting == setting, columns.seed == seed
@@ -153,12 +161,16 @@ class Ledger:
         if row is None:
             return None
         curve = tuple((int(epoch), float(value)) for epoch, value in json.loads(row["curve"] or "[]"))
-        return Evaluation(**{**row, "params": json.loads(row["params"]), "curve": curve})
+        kind = row["failure_kind"] or _kind_of(row["failure"])
+        own = {"params": json.loads(row["params"]), "curve": curve, "failure_kind": kind and FailureKind(kind)}
+        return Evaluation(**{**row, **own})
 
     def add(self, evaluation: Evaluation) -> None:
-        """Stores ``evaluation`` durably. Of two with the same key the first is kept."""
+        """Stores ``evaluation`` on disk. Of two with the same key, the first is kept."""
         curve = json.dumps(evaluation.curve) if evaluation.curve else None
-        values = asdict(evaluation) | {"params": json.dumps(evaluation.params), "curve": curve}
+        kind = None if evaluation.failure_kind is None else evaluation.failure_kind.value
+        values = asdict(evaluation)
+        values |= {"params": json.dumps(evaluation.params), "curve": curve, "failure_kind": kind}
 
         def write() -> None:
             try:
@@ -170,7 +182,11 @@ class Ledger:
         self.patiently(write)
 
     def claim(self, candidate: str, score: str, setting: str) -> bool:
-        """Whether this process may train it: nobody else does, or whoever did has not been heard of for ``lease``."""
+        """Claims a training for this process.
+
+        Returns:
+            True when this process may do it: no other has a claim, or its claim was not renewed for ``lease`` seconds.
+        """
         key = dict(zip(_KEY, (candidate, score, setting), strict=True))
         mine = {"owner": self.owner, "beat": _NOW}
 
@@ -189,7 +205,7 @@ class Ledger:
         return self.patiently(write)
 
     def release(self, candidate: str, score: str, setting: str) -> None:
-        """Gives a claim of this process back."""
+        """Ends a claim of this process."""
         key = dict(zip(_KEY, (candidate, score, setting), strict=True)) | {"owner": self.owner}
 
         def write() -> None:
@@ -199,7 +215,7 @@ class Ledger:
         self.patiently(write)
 
     def beat(self) -> None:
-        """Renews this process's claims, when they are old enough: call it often."""
+        """Renews the claims of this process, if they are old enough. Call it often."""
         now = time.monotonic()
         if now - self._last_beat < self.lease / 8:
             return
@@ -213,18 +229,35 @@ class Ledger:
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
-        """One process at a time, of all that share the database, holds ``name``. A file has one process anyway."""
+        """A lock called ``name``: of all processes that share the database, one at a time is in the ``with`` block.
+
+        A file is used by one process, and needs no lock.
+        """
         if self.local:
             yield
             return
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        with self._engine.begin() as connection:  # given back when the connection ends, however it ends
+        with self._engine.begin() as connection:  # the lock ends with the connection, however that ends
             connection.execute(sql.select(sql.func.pg_advisory_xact_lock(number)))
             yield
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         self._engine.dispose()
+
+
+def _kind_of(failure: str | None) -> FailureKind | None:
+    """The kind of a failure in a row of an earlier version, which has the text alone."""
+    if failure is None:
+        return None
+    if failure.startswith("undefined"):
+        return FailureKind.MINUS_INFINITY if failure.endswith("is -inf") else FailureKind.UNDEFINED
+    beginnings = {
+        "out of memory": FailureKind.OUT_OF_MEMORY,
+        "diverged": FailureKind.DIVERGED,
+        "its worker": FailureKind.WORKER_DIED,
+    }
+    return next((kind for text, kind in beginnings.items() if failure.startswith(text)), FailureKind.NET_ERROR)
 
 
 def _where(table: sql.Table, values: dict[str, str]) -> list[Any]:
@@ -236,15 +269,19 @@ def _durable(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-# What passes by itself, or when a person makes room: SQLite's words, and what psycopg calls a lost connection.
+# Errors of SQLite that end by themselves, or when a person frees space.
 _PASSING = ("disk is full", "disk i/o error", "database is locked", "unable to open database file")
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two tries
 
 
 def patiently(action: Callable[[], T], *, tell: Callable[[str], None] | None = None) -> T:
-    """The result of ``action``, repeated while the disk is full or the database cannot be reached.
+    """Repeats ``action`` while the disk is full or the database cannot be reached, so that no result is lost.
 
-    What the database refuses for another reason is raised at once.
+    Args:
+        tell: is called once, with a line for people, when it has to wait.
+
+    Returns:
+        The result of ``action``. An error for another reason is raised at once.
     """
     pause, told = FIRST_PAUSE, False
     while True:
@@ -262,7 +299,11 @@ def patiently(action: Callable[[], T], *, tell: Callable[[str], None] | None = N
 
 
 def passing_reason(error: BaseException) -> str | None:
-    """Why a database operation failed, when trying again may help; Optuna wraps the database's own error."""
+    """Why a database operation failed, if it may succeed later; else None.
+
+    Args:
+        error: the database's error, or one of Optuna that has it as its cause.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DBAPIError):

@@ -1,102 +1,46 @@
-"""Processes that train: each gets candidates as lines of JSON and answers with one line per training.
+"""A crew of worker processes: one per core or several per GPU, and what to do when one dies.
 
-A *crew* takes jobs and gives results back. :class:`Inline` trains in this process; :class:`Processes` keeps one process
-per core or several per GPU busy, and outlives their deaths: a job whose worker died, hung or ran out of memory is tried
-again with no other beside it, and after ``MAX_ATTEMPTS`` its failure is recorded.
+A worker that dies or hangs is replaced, and its job is done again while all other workers are idle. After
+``MAX_ATTEMPTS`` such deaths the job's failure is recorded. A job that runs out of memory is also done again alone; if
+it runs out of memory then, too, that is its result.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import pickle
 import queue
-import shutil
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
-from filelock import FileLock, Timeout
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.fit import OUT_OF_MEMORY
-from nasproxy.training.jobs import BEAT_SECONDS, Crew, Inline, Job, Result
-from nasproxy.training.results import Fit
-from nasproxy.training.tasks import NO_IMAGES
+from nasproxy.training.images import NO_IMAGES
+from nasproxy.training.jobs import Job, Result
+from nasproxy.training.messages import Answer, Order
+from nasproxy.training.results import FailureKind, Fit, failed_fit
+from nasproxy.training.shared_files import SharedFiles
+from nasproxy.training.worker import BEAT_SECONDS
+from nasproxy.training.worker_handle import Inbox, WorkerHandle, how_it_ended
 
 MAX_ATTEMPTS = 3
 HANG_SECONDS = 900.0
-THREADS_PER_WORKER = 2
-WORKER_BYTES = 2**30  # of memory, for torch, the net and its activations
-FOLDER, LOCK = "nasproxy-workers-", "lock"  # of what a crew's workers read
-
-
-@contextlib.contextmanager
-def hire(
-    size: int | None, device: torch.device, *, keep: Path | None = None, tell: Callable[[str], None] | None = None
-) -> Iterator[Crew]:
-    """A crew of ``size`` on ``device``, ended afterwards; of one: in this process. None: :func:`default_size`."""
-    size = size or default_size(device)
-    if size == 1:
-        yield Inline(device, keep=keep)
-    else:
-        with Processes(size, device, threads=max(1, torch.get_num_threads() // size), keep=keep, tell=tell) as crew:
-            yield crew
-
-
-def default_size(device: torch.device) -> int:
-    """On a CPU one worker per two threads that torch would use, as far as memory goes; on a GPU one.
-
-    Two threads train one candidate as fast as two workers train two, and leave no core without work at the end of a
-    round (benchmarks/RESULTS.md); on a GPU nothing has been measured yet.
-    """
-    if device.type != "cpu":
-        return 1
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else WORKER_BYTES
-    return max(1, min(torch.get_num_threads() // THREADS_PER_WORKER, pages // WORKER_BYTES))
-
-
-@dataclass
-class _Worker:
-    """One process as the coordinator sees it."""
-
-    process: subprocess.Popen[str]
-    job: Job | None = None
-    open_seeds: list[int] = field(default_factory=list)
-    heard: float = 0.0
-
-    def send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its end is noticed by its reader
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
-
-    def end(self) -> str:
-        """Ends it, whatever it does; how it ended, in words."""
-        self.process.kill()
-        code = self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        return f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
 
 class Processes:
     """A crew of ``size`` processes on one device, each with ``threads`` CPU threads. Use it as a context manager.
 
     Args:
-        hang_seconds: a worker that is busy and has not been heard of for so long is ended.
-        tell: gets a line for a person when a worker died.
+        size: how many jobs at the same time.
+        device: where all of them train.
+        threads: CPU threads of each process.
+        hang_seconds: a worker that is busy and sent no message for so long is killed.
+        keep: the folder of checkpoints of long trainings; None keeps nothing.
+        tell: is called with a line for people when a worker died.
     """
 
     def __init__(
@@ -115,16 +59,12 @@ class Processes:
         self.threads = threads
         self.hang_seconds = hang_seconds
         self._tell = tell
-        _remove_abandoned()
-        self._folder = tempfile.TemporaryDirectory(prefix=FOLDER)
-        self._lock = FileLock(Path(self._folder.name) / LOCK)
-        self._lock.acquire()
-        self._files: dict[Hashable, tuple[Path, object]] = {}
-        self._inbox: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._shared = SharedFiles()
+        self._inbox: Inbox = queue.SimpleQueue()
         self._attempts: dict[tuple[str, str, str], int] = {}
-        self._by_themselves: list[Job] = []  # to be done with no other beside them
-        self._alone: _Worker | None = None
-        self._workers: list[_Worker] = []  # started with the first job
+        self._for_one_alone: list[Job] = []  # jobs to do while all other workers are idle
+        self._alone: WorkerHandle | None = None  # the worker that does one of these
+        self._workers: list[WorkerHandle] = []  # started with the first job
 
     def __enter__(self) -> Self:
         return self
@@ -141,21 +81,29 @@ class Processes:
 
     @property
     def free(self) -> int:
-        if self._by_themselves or self._alone is not None:
+        """Jobs that it would start now."""
+        if self._for_one_alone or self._alone is not None:
             return 0
         if not self._workers:
             return self.size
         return sum(worker.job is None for worker in self._workers)
 
     def submit(self, job: Job) -> None:
+        """Starts ``job``; only while ``free``."""
         if not self._workers:
             self._workers = [self._start() for _ in range(self.size)]
         if job.task.alone:
-            self._by_themselves.append(job)
+            self._for_one_alone.append(job)
             return
         self._hand(next(worker for worker in self._workers if worker.job is None), job)
 
     def results(self, timeout: float, beat: Callable[[], None]) -> list[Result]:
+        """What was measured since the last call. Waits at most ``timeout`` seconds, and calls ``beat`` meanwhile.
+
+        Raises:
+            RuntimeError: with the worker's traceback, for an error in a worker that is a bug.
+            NasproxyError: when a worker ends by itself before it had anything to do.
+        """
         ends = time.monotonic() + timeout
         found: list[Result] = []
         while not found and (left := ends - time.monotonic()) > 0:
@@ -169,128 +117,98 @@ class Processes:
         return found
 
     def close(self) -> None:
-        """Ends all workers; what they were training is lost."""
+        """Kills all workers; what they were training is lost."""
         for worker in self._workers:
             worker.end()
         self._workers = []
-        self._lock.release()
-        self._folder.cleanup()
+        self._shared.close()
 
-    def _start(self) -> _Worker:
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nasproxy.training.worker", str(self.device), str(self.threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
+    # ---- handing out
+
+    def _start(self) -> WorkerHandle:
+        return WorkerHandle.start(self.device, self.threads, self._inbox)
+
+    def _hand(self, worker: WorkerHandle, job: Job) -> None:
+        without_held_out = replace(job.task, held_out=NO_IMAGES)  # many tasks share the held-out images
+        order = Order(
+            task=self._shared.file((job.task.score, job.task.setting), without_held_out),
+            held_out=self._shared.file(id(job.task.held_out), job.task.held_out),
+            builder=self._shared.file(job.builder.hash, job.builder),
+            candidate=job.candidate,
+            params=job.params,
+            seeds=job.seeds,
+            keep=None if self.keep is None else str(self.keep),
         )
-        worker = _Worker(process)
+        worker.hand(job, order)
 
-        def read() -> None:
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    self._inbox.put((worker, json.loads(line)))
-            except ValueError:
-                pass  # cut in the middle of a line, or closed
-            self._inbox.put((worker, None))
+    def _hand_one_alone(self) -> None:
+        """Starts a job that must run alone, once all workers are idle."""
+        if self._for_one_alone and all(worker.job is None for worker in self._workers):
+            self._alone = self._workers[0]
+            self._hand(self._alone, self._for_one_alone.pop(0))
 
-        threading.Thread(target=read, daemon=True).start()
-        return worker
+    # ---- taking back
 
-    def _hand(self, worker: _Worker, job: Job) -> None:
-        worker.job, worker.open_seeds, worker.heard = job, list(job.seeds), time.monotonic()
-        task = replace(job.task, held_out=NO_IMAGES)  # which many tasks share
-        worker.send(
-            {
-                "task": self._file((job.task.score, job.task.setting), task),
-                "held_out": self._file(id(job.task.held_out), job.task.held_out),
-                "builder": self._file(job.builder.hash, job.builder),
-                "candidate": job.candidate,
-                "params": job.params,
-                "seeds": job.seeds,
-                "keep": None if self.keep is None else str(self.keep),
-            }
-        )
-
-    def _file(self, key: Hashable, content: object) -> str:
-        """``content`` for all workers: one file, mapped into memory by each of them."""
-        if key not in self._files:
-            path = Path(self._folder.name) / f"{len(self._files)}.pt"
-            torch.save(content, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
-            self._files[key] = path, content
-        return str(self._files[key][0])
-
-    def _take(self, worker: _Worker, message: dict[str, Any] | None) -> list[Result]:
-        """What a worker's message means; None: it has ended."""
+    def _take(self, worker: WorkerHandle, answer: Answer | None) -> list[Result]:
+        """What an answer means; None says that the worker has ended."""
         if worker not in self._workers:
-            return []  # replaced meanwhile
+            return []  # it was replaced before
         worker.heard = time.monotonic()
-        if message is None:
-            return self._replace(worker, "")
-        if "bug" in message:
-            raise RuntimeError(f"A worker failed with an error that it does not know:\n{message['bug']}")
+        if answer is None:
+            return self._ended(worker)
+        if answer.bug is not None:
+            raise RuntimeError(f"A worker failed with an unexpected error:\n{answer.bug}")
         job = worker.job
-        if "seed" not in message or job is None:
+        if answer.fit is None or answer.seed is None or job is None:
+            return []  # a sign of life
+        if answer.fit.failure_kind is FailureKind.OUT_OF_MEMORY and self.size > 1 and self._alone is not worker:
+            self._ran_out_of_memory(worker, job)
             return []
-        seed, curve = message.pop("seed"), message.pop("curve")
-        if message["joules"] is not None:  # the device's, while all were at work
-            message["joules"] /= self.size
-        fit = Fit(**message, curve=tuple((epoch, value) for epoch, value in curve))
-        starved = fit.failure is not None and fit.failure.startswith(OUT_OF_MEMORY)
-        if starved and self.size > 1 and self._alone is not worker:  # the others may have taken the memory
-            self._by_themselves.append(replace(job, seeds=tuple(worker.open_seeds)))
-            self._idle(worker)
-            worker.end()
-            self._workers[self._workers.index(worker)] = self._start()
-            return []
-        worker.open_seeds.remove(seed)
+        worker.open_seeds.remove(answer.seed)
         finished = not worker.open_seeds
         if finished:
-            self._idle(worker)
-        return [Result(job, job.evaluation(seed, fit), finished)]
+            self._set_idle(worker)
+        return [Result(job, job.evaluation(answer.seed, self._own_share(answer.fit)), finished)]
 
-    def _idle(self, worker: _Worker) -> None:
-        worker.job = None
-        if self._alone is worker:
-            self._alone = None
+    def _own_share(self, fit: Fit) -> Fit:
+        """``fit`` with a share of the joules, which are those of the device while all workers were busy."""
+        return fit if fit.joules is None else replace(fit, joules=fit.joules / self.size)
 
-    def _replace(self, worker: _Worker, reason: str) -> list[Result]:
-        """A worker has ended: starts another one; its job is tried again, alone, or given up."""
-        how = worker.end()
-        reason = reason or how
-        self._workers[self._workers.index(worker)] = self._start()
+    def _ran_out_of_memory(self, worker: WorkerHandle, job: Job) -> None:
+        """The other workers may have taken the memory: the job is done again, alone, in a fresh process."""
+        self._for_one_alone.append(replace(job, seeds=tuple(worker.open_seeds)))
+        worker.end()
+        self._replace(worker)
+
+    def _end_hanging(self) -> list[Result]:
+        hanging = [worker for worker in self._workers if worker.silent_for() > self.hang_seconds]
+        return [result for worker in hanging for result in self._ended(worker, f"hung for {self.hang_seconds:g} s")]
+
+    def _ended(self, worker: WorkerHandle, reason: str | None = None) -> list[Result]:
+        """Replaces a worker that died or hangs. Its job is done again, alone, or fails after ``MAX_ATTEMPTS``."""
+        code = worker.end()
+        reason = reason or how_it_ended(code)
         job, seeds = worker.job, tuple(worker.open_seeds)
-        self._idle(worker)
+        self._replace(worker)
         if job is None:
-            if reason.startswith("ended"):  # by itself, before it had anything to do
+            if code >= 0:  # it ended by itself, before it had anything to do: another one would, too
                 raise NasproxyError(f"A worker process {reason} before its first candidate: see its message above.")
             return []
         attempts = self._attempts[job.key] = self._attempts.get(job.key, 0) + 1
         if attempts < MAX_ATTEMPTS:
             if self._tell is not None:
                 self._tell(f"a worker {reason} while it trained {job.candidate}: tried again, alone")
-            self._by_themselves.append(replace(job, seeds=seeds))
+            self._for_one_alone.append(replace(job, seeds=seeds))
             return []
-        failed = Fit(None, None, 0.0, f"its worker {reason}, and {attempts} attempts ended so")
+        failed = failed_fit(FailureKind.WORKER_DIED, f"its worker {reason}, and {attempts} attempts ended so", 0.0)
         return [Result(job, job.evaluation(seed, failed), finished=seed == seeds[-1]) for seed in seeds]
 
-    def _hand_one_alone(self) -> None:
-        if self._by_themselves and all(worker.job is None for worker in self._workers):
-            self._alone = self._workers[0]
-            self._hand(self._alone, self._by_themselves.pop(0))
+    def _replace(self, worker: WorkerHandle) -> None:
+        """Puts a fresh process in the place of ``worker``, which has ended."""
+        self._set_idle(worker)
+        self._workers[self._workers.index(worker)] = self._start()
 
-    def _end_hanging(self) -> list[Result]:
-        found: list[Result] = []
-        for worker in list(self._workers):
-            if worker.job is not None and time.monotonic() - worker.heard > self.hang_seconds:
-                found += self._replace(worker, f"hung for {self.hang_seconds:g} s")
-        return found
-
-
-def _remove_abandoned() -> None:
-    """Removes the folders of crews that were killed: their locks are free. One that is just being made has none yet."""
-    for lock in Path(tempfile.gettempdir()).glob(f"{FOLDER}*/{LOCK}"):
-        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
-            shutil.rmtree(lock.parent, ignore_errors=True)
+    def _set_idle(self, worker: WorkerHandle) -> None:
+        worker.job = None
+        if self._alone is worker:
+            self._alone = None

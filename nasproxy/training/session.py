@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nasproxy.core.devices import DeviceChoice
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.jobs import Crew
+from nasproxy.training.crew import Crew
 from nasproxy.training.ledger import Ledger
 
 

@@ -1,11 +1,10 @@
-"""What is measured of a candidate: a task, described by its images, and done once for each seed."""
+"""What is measured of a candidate: a task holds the images and is done once for each seed."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,25 +12,45 @@ import torch
 from torch import nn
 
 from nasproxy.config import Recipe, config_hash
-from nasproxy.data import Dataset, LabeledImages, normalize
-from nasproxy.training.fit import TrainingImages, train_candidate
+from nasproxy.data import Dataset
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import NO_IMAGES, TrainingImages, real_images
 from nasproxy.training.results import Fit
 
 
-def real_images(dataset: Dataset, data: LabeledImages) -> TrainingImages:
-    """A split of ``dataset`` to train or measure on: uint8, normalised batch by batch."""
-    return TrainingImages(data.images, data.labels, partial(normalize, mean=dataset.mean, std=dataset.std))
+@dataclass(frozen=True)
+class Attempt:
+    """What a task is done with: one candidate, one seed, one device.
 
+    Attributes:
+        build: makes the untrained net.
+        train, held_out: the task's images, as they were moved to ``device``.
+        seed: of everything that is drawn at random.
+        device: where the net runs.
+        beat: is called now and then, as a sign of life.
+        checkpoint: the file that keeps a long training, so that it can be resumed; None keeps nothing.
+    """
 
-NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
+    build: Callable[[], nn.Module]
+    train: TrainingImages
+    held_out: TrainingImages
+    seed: int
+    device: torch.device
+    beat: Callable[[], None]
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """One number of a candidate for each seed, from the images ``train`` and ``held_out``.
+    """One number of a candidate for each seed.
 
-    ``score`` is its name and ``label`` what people read; ``setting`` is a digest of everything that determines the
-    number besides candidate and seed. With ``alone`` no other task may run at the same time on the device.
+    Attributes:
+        score: the name of the number, for code.
+        label: its name for people.
+        train, held_out: the images, in main memory; a trainer moves them to its device.
+        num_classes: outputs of the net.
+        setting: a digest of everything that determines the number besides candidate and seed.
+        alone: no other task may run at the same time on the device.
     """
 
     score: str
@@ -49,40 +68,26 @@ class Task(ABC):
         return channels, height, width
 
     def of_seed(self, seed: int) -> Self:
-        """The task that is done with ``seed``."""
+        """The task that is done with ``seed``; here the same for all seeds."""
         return self
 
     @abstractmethod
-    def run(
-        self,
-        build: Callable[[], nn.Module],
-        train: TrainingImages,
-        held_out: TrainingImages,
-        *,
-        seed: int,
-        device: torch.device,
-        beat: Callable[[], None],
-        checkpoint: Path | None = None,
-    ) -> Fit:
-        """Does the task once, with its images as they were moved to ``device``.
-
-        Args:
-            build: makes the untrained net.
-            beat: is called now and then, to show that the work goes on.
-            checkpoint: the file that keeps a long training, so that it can be resumed.
-        """
+    def run(self, attempt: Attempt) -> Fit:
+        """Does the task once. A net that cannot be measured is a failure of the fit, not an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTask(Task):
-    """Train on ``train`` by ``recipe``, measure on ``held_out``: a trained score, or the full accuracy.
+    """Trains on ``train`` by ``recipe`` and measures on ``held_out``: a trained score, or the full accuracy.
 
-    Its images lie in main memory; whoever trains moves them. With ``precision`` "bfloat16" the net's products are taken
-    in it, weights and updates stay float32. ``watched`` trainings are also measured on the way. ``made_in``: seconds
-    that making its images took, once.
-
-    ``sets`` are several sets of images, each with its recipe, the first of them ``train`` and ``recipe``: seed k trains
-    on the k-th, from the first again, and each took ``made_in``. Empty: every seed trains on ``train``.
+    Attributes:
+        recipe: how the net trains.
+        precision: "bfloat16" takes the net's products in it; weights and updates stay float32.
+        watched: the net is also measured during the training.
+        made_in: seconds that making the images took, once.
+        sets: several sets of images, each with its recipe and each made in ``made_in`` seconds; the first are ``train``
+            and ``recipe``. Seed k trains on set k, and after the last set on the first again. Empty: every seed trains
+            on ``train``.
     """
 
     recipe: Recipe
@@ -92,43 +97,73 @@ class TrainingTask(Task):
     sets: tuple[tuple[TrainingImages, Recipe], ...] = ()
 
     def of_seed(self, seed: int) -> TrainingTask:
-        """What is trained with ``seed``: on one set."""
+        """The task on the one set that ``seed`` trains on."""
         if not self.sets:
             return self
         train, recipe = self.sets[seed % len(self.sets)]
         return replace(self, train=train, recipe=recipe, sets=())
 
     def num_sets(self, num_seeds: int) -> int:
-        """How many sets of images so many seeds train on."""
+        """How many sets of images the seeds 0 … ``num_seeds`` − 1 train on."""
         return min(num_seeds, max(1, len(self.sets)))
 
-    def run(
-        self,
-        build: Callable[[], nn.Module],
-        train: TrainingImages,
-        held_out: TrainingImages,
-        *,
-        seed: int,
-        device: torch.device,
-        beat: Callable[[], None],
-        checkpoint: Path | None = None,
-    ) -> Fit:
-        """Trains a net once and measures it; a long training is kept in ``checkpoint`` and resumed from it."""
+    def run(self, attempt: Attempt) -> Fit:
+        """Trains a net once and measures it."""
         return train_candidate(
-            build,
-            train,
-            held_out,
+            attempt.build,
+            attempt.train,
+            attempt.held_out,
             self.recipe,
-            seed=seed,
-            device=device,
+            seed=attempt.seed,
+            device=attempt.device,
             precision=self.precision,
-            checkpoint=checkpoint,
+            checkpoint=attempt.checkpoint,
             watched=self.watched,
-            on_update=lambda *_: beat(),
+            on_update=lambda *_: attempt.beat(),
         )
 
 
+def training_task(
+    dataset: Dataset,
+    *,
+    score: str,
+    label: str,
+    train: TrainingImages,
+    images: str,
+    recipe: Recipe,
+    precision: str = "float32",
+    split: str = "val",
+) -> TrainingTask:
+    """The task to train on ``train`` and to measure on a split of ``dataset``.
+
+    Args:
+        dataset: the data that ``train`` was made of.
+        score, label, train, recipe, precision: see :class:`TrainingTask`.
+        images: an identity of ``train``, such as a digest.
+        split: "val", or "test" for the final numbers of a report.
+    """
+    held_out = {"val": dataset.val, "test": dataset.test}[split]
+    return TrainingTask(
+        score=score,
+        label=label,
+        train=train,
+        held_out=real_images(dataset, held_out),
+        recipe=recipe,
+        num_classes=dataset.num_classes,
+        setting=task_setting(images, recipe, f"{split} of {dataset.fingerprint}", precision),
+        precision=precision,
+    )
+
+
 def task_setting(images: str, recipe: Recipe, held_out: str, precision: str = "float32") -> str:
-    """Digest that two trainings share exactly when images, recipe, held-out images and precision are the same."""
+    """The ``setting`` of a training: equal exactly when images, recipe, held-out images and precision are.
+
+    Args:
+        images: an identity of the training images, such as a digest.
+        held_out: an identity of the held-out images.
+
+    Returns:
+        16 hex digits.
+    """
     lower = [] if precision == "float32" else [precision]
     return config_hash(images, recipe.as_json(), held_out, *lower)[:16]

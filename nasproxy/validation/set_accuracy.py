@@ -26,11 +26,12 @@ from nasproxy.networks import NETWORKS, family_options, seeded
 from nasproxy.scores.baselines import rival_recipe
 from nasproxy.spaces import Params
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.fit import TrainingImages
-from nasproxy.training.jobs import Crew, Job
+from nasproxy.training.crew import Crew
+from nasproxy.training.images import TrainingImages, real_images
+from nasproxy.training.jobs import Job
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.results import Evaluation
-from nasproxy.training.tasks import TrainingTask, real_images, task_setting
+from nasproxy.training.tasks import TrainingTask, task_setting
 
 CONFIDENCE = 0.95
 

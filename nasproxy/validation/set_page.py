@@ -21,7 +21,7 @@ from nasproxy.condense.provenance import config_of
 from nasproxy.config import METHODS
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
-from nasproxy.core.wording import amount, duration_text, signed
+from nasproxy.core.wording import amount, precise_duration, signed
 from nasproxy.data import Dataset, denormalize
 from nasproxy.data.proxy_set import ProxySet, per_class
 from nasproxy.report.page import environment
@@ -246,7 +246,7 @@ def render_sets(sets: Sequence[Evaluated], dataset: Dataset, *, commands: Sequen
             }
         )
     templates = environment()
-    templates.filters |= {"duration": duration_text, "amount": amount}
+    templates.filters |= {"duration": precise_duration, "amount": amount}
     text: str = templates.get_template("sets.html.j2").render(
         dataset=dataset,
         nets=nets,

@@ -170,7 +170,7 @@ def columns_of(
         def value(one: ValidatedCandidate) -> float:
             counts = inspection.counts(one.candidate)
             own = one.scores | {
-                name: MeanScore(float(count), None, None, 0.0, 1, None)
+                name: MeanScore(float(count), None, 0.0)
                 for name, count in (("params", counts.params), ("flops", counts.flops))
             }
             terms = replace(objective, against=())

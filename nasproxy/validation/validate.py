@@ -15,7 +15,7 @@ from nasproxy.data.proxy_set import ProxySet
 from nasproxy.report.data import CorrelationReport
 from nasproxy.search.loop import SearchResult
 from nasproxy.training.jobs import Job
-from nasproxy.training.results import Evaluation, MeanScore, mean_score
+from nasproxy.training.results import Evaluation, FailureKind, MeanScore, mean_score
 from nasproxy.training.session import Session
 from nasproxy.validation.measured import ValidatedCandidate, Validation, choose_candidates
 from nasproxy.validation.score_tasks import ScoreTasks, score_tasks
@@ -133,7 +133,7 @@ def _measure(
         candidates[place].by_seed[name] = values if len(values) == len(rows) else ()
     if truth is not None:
         for one in candidates:
-            one.scores["full"] = MeanScore(truth.accuracy[one.candidate.id], None, None, 0.0, 1, None)
+            one.scores["full"] = MeanScore(truth.accuracy[one.candidate.id], None, 0.0)
     return len(jobs) + more
 
 
@@ -146,7 +146,8 @@ def _without_undefined(tasks: ScoreTasks, complete: list[ValidatedCandidate]) ->
     for name in [name for name in kept if name not in tasks.trained]:
         undefined = [one.scores[name] for one in complete if one.scores[name].value is None]
         label = kept[name].label
-        if undefined and all(score.is_lowest for score in undefined) and len(undefined) < len(complete):
+        all_lowest = all(score.failure_kind is FailureKind.MINUS_INFINITY for score in undefined)
+        if undefined and all_lowest and len(undefined) < len(complete):
             notes.append(
                 f"{label} is minus infinity for {len(undefined)} of {len(complete)} candidates, which it ranks last."
             )

@@ -11,7 +11,8 @@ from torch import nn
 from toy import toy_dataset
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.training.fit import TrainingImages, evaluate
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "continual.py"
 
@@ -114,7 +115,7 @@ def test_unseen_classes_are_never_predicted_nor_trained():
     seen = continual.SeenClasses(net, 2)
     images = torch.zeros(4, 1, 2, 2)
     assert seen(images).shape == (4, 2)
-    assert evaluate(seen, TrainingImages(images, torch.ones(4, dtype=torch.int64)), CPU)[0] == 1.0
+    assert accuracy_and_loss(seen, TrainingImages(images, torch.ones(4, dtype=torch.int64)), CPU)[0] == 1.0
     nn.functional.cross_entropy(seen(images), torch.zeros(4, dtype=torch.int64)).backward()
     assert net.bias.grad[2] == 0
     assert net.bias.grad[0] < 0

@@ -13,7 +13,8 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import convnet, seeded
-from nasproxy.training.fit import TrainingImages, evaluate
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 
@@ -102,7 +103,7 @@ def test_the_pools_nets_are_trained_and_repeat():
     fresh = partial(build_net, config, dataset, device=CPU)
     early = EarlyNets(2, 8, fresh, real, 0)
     held_out = TrainingImages(dataset.val.images, dataset.val.labels, dataset.normalize)
-    assert evaluate(early.take(0), held_out, CPU)[1] < evaluate(fresh(0), held_out, CPU)[1] - 0.1
+    assert accuracy_and_loss(early.take(0), held_out, CPU)[1] < accuracy_and_loss(fresh(0), held_out, CPU)[1] - 0.1
 
     net, again = early.take(1), EarlyNets(2, 8, fresh, real, 0).take(1)
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), again.parameters(), strict=True))

@@ -22,7 +22,8 @@ from nasproxy.data import load_dataset
 from nasproxy.data.proxy_set import load_proxy, save_proxy
 from nasproxy.networks import NETWORKS
 from nasproxy.scores.baselines import rival_recipe
-from nasproxy.training.fit import TrainingImages, train_candidate
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import TrainingImages
 
 FAST = {"outer_steps": 2, "inner_steps": 2, "net_steps": 2, "width": 4, "depth": 1, "batch_real": 8}
 FAST |= {"unroll_steps": 2, "unroll_epochs": 2}

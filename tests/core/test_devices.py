@@ -11,7 +11,7 @@ from nasproxy.core import devices
 from nasproxy.core.devices import energy_meter
 from nasproxy.networks import NETWORKS
 from nasproxy.scores.proxy import proxy_task
-from nasproxy.training import fit as fit_module
+from nasproxy.training import candidate
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ def test_a_training_knows_what_it_took(counters, monkeypatch):
     task = proxy_task(toy_proxy(), toy_dataset())
 
     def trained(checkpoint=None):
-        return fit_module.train_candidate(
+        return candidate.train_candidate(
             lambda: NETWORKS["convnet"]((1, 8, 8), 3, width=2, depth=1),
             task.train,
             task.held_out,
@@ -79,7 +79,7 @@ def test_a_training_knows_what_it_took(counters, monkeypatch):
         )
 
     assert trained().joules == pytest.approx(20e-6)
-    monkeypatch.setattr(fit_module, "energy_meter", lambda device: None)
+    monkeypatch.setattr(candidate, "energy_meter", lambda device: None)
     assert trained().joules is None
 
 

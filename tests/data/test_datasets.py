@@ -20,7 +20,7 @@ from PIL import Image
 
 from nasproxy import data
 from nasproxy.core.errors import NasproxyError
-from nasproxy.data import DATASETS, LabeledImages, decoded, denormalize, load_dataset, named, normalize
+from nasproxy.data import DATASETS, DatasetSource, LabeledImages, decoded, denormalize, load_dataset, named, normalize
 
 
 @pytest.fixture(autouse=True)
@@ -949,7 +949,8 @@ def test_download(tmp_path, server, monkeypatch):
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
     with pytest.raises(
-        NasproxyError, match=rf"'mnist' could not be downloaded .*404.*whose checksum is not {resources[0][1]}"
+        NasproxyError,
+        match=rf"'mnist' could not be downloaded .*404.*the checksum of the .* bytes is not {resources[0][1]}",
     ):
         load_dataset("mnist", data_dir=tmp_path / "data")
     assert list((tmp_path / "data" / "MNIST" / "raw").iterdir()) == []
@@ -1016,3 +1017,15 @@ def test_every_named_data_set_is_described(spec):
 def test_module_exports():
     assert set(data.__all__) >= {"DATASETS", "Dataset", "LabeledImages", "load_dataset", "normalize", "denormalize"}
     assert named.TIMEOUT_SECONDS > 0
+
+
+def test_adding_a_data_set_is_a_loader_and_a_line(tmp_path, monkeypatch):
+    def stripes(name, root, offline, progress):
+        images = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 1, 8, 8)
+        labels = torch.arange(20) % 2
+        return {"train": LabeledImages(images, labels), "test": LabeledImages(images, labels)}, ("even", "odd")
+
+    monkeypatch.setitem(DATASETS, "stripes", DatasetSource("20 grey squares", flip=True, load=stripes))
+    data = load_dataset("stripes", data_dir=tmp_path)
+    assert (data.name, data.class_names, data.input_shape, data.flip) == ("stripes", ("even", "odd"), (1, 8, 8), True)
+    assert len(data.val) == 2

@@ -10,6 +10,7 @@ from toy import toy_proxy
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
+from nasproxy.data import proxy_set
 from nasproxy.data.proxy_set import load_proxy, newest_proxy, per_class, save_proxy
 
 
@@ -41,6 +42,18 @@ def test_formation_is_kept_and_nets_train_on_the_tiles(tmp_path):
     images, labels = proxy.training_images(0)
     assert torch.equal(images, proxy.images[0])
     assert torch.equal(labels, proxy.labels[0])
+
+
+def test_a_file_is_hashed_once(tmp_path, monkeypatch):
+    """Loading verifies the digest of the file, and the identity follows from the same hash of the tensors."""
+    proxy = toy_proxy()
+    path, identity = save_proxy(proxy, tmp_path / "a.safetensors"), proxy.content_id
+    hashed, real = [], proxy_set._hash_of
+    monkeypatch.setattr(proxy_set, "_hash_of", lambda *tensors: hashed.append(1) or real(*tensors))
+    loaded = load_proxy(path)
+    assert [loaded.content_id for _ in range(3)] == [identity] * 3
+    assert [proxy.content_id for _ in range(3)] == [identity] * 3
+    assert len(hashed) == 1
 
 
 def test_same_set_same_bytes(tmp_path):

@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import (
@@ -15,6 +16,7 @@ from nasproxy.networks import (
     num_params,
     seeded,
 )
+from nasproxy.spaces import inspect_space, load_space, schema_text
 
 SHAPES = [(1, 8, 8), (3, 32, 32), (4, 20, 12), (1, 28, 28), (3, 33, 47)]
 TOO_SMALL = {"lenet": [(1, 8, 8), (4, 20, 12)], "vgg11": [(1, 8, 8), (4, 20, 12)], "resnet18": [(1, 8, 8)]}
@@ -283,3 +285,16 @@ def test_options_that_cannot_be_are_named(family, options, message):
 def test_maps_of_one_pixel_under_instance_norm_are_refused():
     with pytest.raises(NasproxyError, match="turns 1×1 maps into zeros"):
         seeded(lambda: NETWORKS["resnet"]((1, 8, 8), 10, norm="instance", stages=4), 0)
+
+
+def test_adding_a_network_is_a_function_and_a_line(tmp_path, monkeypatch):
+    def linear(input_shape, num_classes, *, hidden=4):
+        """One hidden layer."""
+        c, h, w = input_shape
+        return nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, hidden), nn.Linear(hidden, num_classes))
+
+    monkeypatch.setitem(NETWORKS, "linear", linear)
+    (tmp_path / "s.yaml").write_text("name: s\nnetwork: linear\nparameters:\n  hidden: [2, 8]\n")
+    inspection = inspect_space(load_space(tmp_path / "s.yaml"), (1, 4, 4), 3)
+    assert [candidate.params for candidate in inspection.valid] == [{"hidden": 2}, {"hidden": 8}]
+    assert '"linear"' in schema_text()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nasproxy.core.errors import NasproxyError
-from nasproxy.core.wording import amount, compact, duration_text, energy_text, percent, signed
+from nasproxy.core.wording import amount, compact, energy_text, percent, precise_duration, signed
 from nasproxy.correlation import (
     Bias,
     Difference,
@@ -328,7 +328,7 @@ def test_numbers_for_people():
     assert percent(0.5, 0.012) == "50.0 ± 1.2 %"
     assert percent(None) == "–"
     texts = {None: "–", 0: "0", 0.123: "0.12 s", 45: "45 s", 600: "10.0 min", 9000: "2.5 h"}
-    assert {seconds: duration_text(seconds) for seconds in texts} == texts
+    assert {seconds: precise_duration(seconds) for seconds in texts} == texts
 
 
 def test_break_even_by_hand():

@@ -119,7 +119,7 @@ def test_what_a_search_spends_is_counted_from_its_settings(tmp_path, cpu):
 
 @pytest.mark.parametrize("name", [name for name, score in SCORES.items() if score.total])
 def test_equal_total_cost_needs_a_search(name):
-    with pytest.raises(NasproxyError, match=rf"'{name}' spends what a whole search costs.*--scores"):
+    with pytest.raises(NasproxyError, match=rf"'{name}' costs as much as a whole search.*--scores"):
         make_task(name, toy_proxy(), toy_dataset())
     task = make_task(name, toy_proxy(), toy_dataset(), making=Making(spending=Spending(1.0, 1.0)))
     assert task.score == name

@@ -9,6 +9,7 @@ from torch import nn
 
 from nasproxy.networks import NETWORKS, convnet, nasbench201, seeded
 from nasproxy.scores import zero_cost
+from nasproxy.scores.zen import ZEN_REPEATS
 from nasproxy.scores.zero_cost import ZERO_COST, measure
 
 SHAPE = (3, 8, 8)
@@ -169,7 +170,7 @@ def test_zen_is_its_algorithm():
     found = []
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        for _ in range(zero_cost.ZEN_REPEATS):
+        for _ in range(ZEN_REPEATS):
             weight = torch.empty_like(net[0].weight).normal_()
             torch.empty_like(net[5].weight).normal_()
             x = torch.randn(16, *SHAPE)

@@ -21,7 +21,7 @@ from nasproxy.search.callbacks import (
 from nasproxy.search.loop import run_search
 from nasproxy.search.objective import make_objective
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.session import Session
 

@@ -15,7 +15,7 @@ from faults import FAULTS, start
 from optuna.trial import TrialState
 
 from nasproxy.training import processes, tasks
-from nasproxy.training.results import Fit
+from nasproxy.training.results import FailureKind, failed_fit
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,9 @@ def test_workers_end_with_their_coordinator_and_the_search_goes_on(parts, whole,
 
 
 def test_a_search_whose_candidates_all_diverge_ends_and_says_so(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "train_candidate", lambda *a, **k: Fit(None, None, 0.1, "diverged: nan"))
+    monkeypatch.setattr(
+        tasks, "train_candidate", lambda *a, **k: failed_fit(FailureKind.DIVERGED, "diverged: nan", 0.1)
+    )
     result = faults.search(parts, tmp_path, trials=5)
     assert result.ranking == ()
     assert len(result.failed) == 5

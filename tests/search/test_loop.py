@@ -20,7 +20,7 @@ from nasproxy.search.loop import run_search
 from nasproxy.search.objective import make_objective
 from nasproxy.search.run_folder import run_lock
 from nasproxy.spaces import inspect_space, load_space
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.processes import Processes
 from nasproxy.training.session import Session
@@ -129,14 +129,14 @@ def test_invalid_candidates_are_told_as_pruned_and_not_counted(parts, tmp_path):
 
 def test_failures_have_reasons_and_are_not_repeated(parts, tmp_path, monkeypatch):
     from nasproxy.training import tasks as evaluations
-    from nasproxy.training.results import Fit
+    from nasproxy.training.results import FailureKind, failed_fit
 
     real, calls = evaluations.train_candidate, []
 
     def failing(build, *arguments, **named):
         calls.append(1)
         if len(calls) % 2:
-            return Fit(None, None, 0.1, "diverged: the training loss became nan")
+            return failed_fit(FailureKind.DIVERGED, "diverged: the training loss became nan", 0.1)
         return real(build, *arguments, **named)
 
     monkeypatch.setattr(evaluations, "train_candidate", failing)

@@ -12,7 +12,7 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.scores.proxy import smaller_proxy_task
 from nasproxy.search.objective import check_objective, make_objective, parse_rungs, parse_terms, single
 from nasproxy.search.reference_ranks import ReferenceRanks, combined_score, reference_rank
-from nasproxy.training.results import MeanScore
+from nasproxy.training.results import FailureKind, MeanScore
 
 
 def objective(**settings):
@@ -150,7 +150,8 @@ def test_standing_is_the_mean_rank_of_the_members():
 
 
 def score(value, seconds=1.0, failure=None):
-    return MeanScore(value, None, None, seconds, 1, failure)
+    kind = FailureKind.UNDEFINED if failure else None
+    return MeanScore(value, None, seconds, failure, kind)
 
 
 def test_a_sum_is_of_standings_and_a_vote_does_not_see_scales():

@@ -33,8 +33,8 @@ def test_shipped_spaces_keep_it_and_name_it(name):
     assert text.startswith("# yaml-language-server: $schema=space.schema.json\n")
 
 
-def test_the_readme_s_space_keeps_it():
-    readme = (FILE.parents[1] / "README.md").read_text()
+def test_the_documented_space_keeps_it():
+    readme = (FILE.parents[1] / "docs" / "spaces.md").read_text()
     assert problems(readme.split("```yaml\n")[1].split("```")[0]) == []
 
 

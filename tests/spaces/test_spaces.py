@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import nasbench201, num_params, seeded
 from nasproxy.spaces import SearchSpace, inspect_space, load_space, num_flops, shipped_spaces
-from nasproxy.spaces.model import text_of
+from nasproxy.spaces.parameter import Parameter, text_of
 from nasproxy.spaces.yaml_reader import _shipped_folder
 
 HEAD = "name: s\nnetwork: convnet\nparameters:\n"
@@ -215,6 +215,33 @@ def test_suggest_asks_for_active_parameters_only(tmp_path):
     assert list(trial.distributions) == ["depth"]
     trial = optuna.trial.FixedTrial({"depth": 4, "dropout": 0.30000000000000004, "pooling": "max"})
     assert space.suggest(trial).params == {"depth": 4, "dropout": 0.3, "pooling": "max"}
+
+
+def test_each_parameter_is_checked_once(tmp_path, monkeypatch):
+    """Where a candidate is suggested or built from parameters; never where the space itself made it."""
+    space = load(tmp_path, CONDITIONAL)
+    checked, member = Counter(), Parameter.member
+    monkeypatch.setattr(
+        Parameter, "member", lambda parameter, value: checked.update([parameter.name]) or member(parameter, value)
+    )
+    params = {"depth": 4, "dropout": 0.3, "pooling": "max"}
+    candidate = space.suggest(optuna.trial.FixedTrial(params))
+    assert checked == dict.fromkeys(params, 1)
+    checked.clear()
+    seeded(lambda: space.build(params, (1, 16, 16), 7), 0)
+    assert checked == dict.fromkeys(params, 1)
+    checked.clear()
+    seeded(lambda: space.build_candidate(candidate, (1, 16, 16), 7), 0)
+    inspect_space(space, (1, 16, 16), 7)
+    assert not checked
+
+
+def test_a_trial_with_a_value_outside_the_space_is_refused(tmp_path):
+    space = load(tmp_path, "name: s\nnetwork: convnet\nparameters:\n  width: {range: [4, 8]}\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna warns, and takes the value
+        with pytest.raises(NasproxyError, match="'width' is one of 4 to 8, but the trial has 9"):
+            space.suggest(optuna.trial.FixedTrial({"width": 9}))
 
 
 # --------------------------------------------------------------------------------------------------------- candidates
@@ -550,7 +577,7 @@ def test_a_network_of_the_user(tmp_path, monkeypatch):
     changed = load(tmp_path, text)
     assert changed.hash != before
     assert changed.candidate({"hidden": 4, "wrong": False, "kind": "net"}).id != identity
-    from nasproxy.spaces.model import user_function
+    from nasproxy.spaces.user_network import user_function
 
     user_function.cache_clear()
     with pytest.raises(NasproxyError, match=r"my_nets\.py' has changed since the space was read"):

@@ -10,16 +10,12 @@ from toy import toy_dataset
 from nasproxy.config import SCHEDULES, Recipe
 from nasproxy.core.chunks import activation_bytes, couples_images, room
 from nasproxy.networks import convnet, seeded
-from nasproxy.training import fit as fit_module
-from nasproxy.training.fit import (
-    TrainingImages,
-    evaluate,
-    fit,
-    images_per_pass,
-    learning_rate,
-    num_updates,
-    train_candidate,
-)
+from nasproxy.training import candidate, loss
+from nasproxy.training import checkpoint as checkpoint_module
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.fit import OVER_WEIGHTS, Passes, curve_epochs, fit, images_per_pass, learning_rate, num_updates
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 
@@ -132,7 +128,7 @@ def test_sorted_sets_are_shuffled_unless_the_recipe_keeps_the_order():
 
 def test_evaluate_equals_the_mean_over_single_images():
     data, net = data_of("val"), seeded(small_net, 0)
-    accuracy, loss = evaluate(net, data, CPU)
+    accuracy, loss = accuracy_and_loss(net, data, CPU)
     losses, hits = [], []
     with torch.no_grad():
         for image, label in zip(data.images, data.labels, strict=True):
@@ -208,7 +204,7 @@ def test_batches_in_parts_give_the_gradients_of_whole_ones(norm, activation):
     def trained(per_pass):
         net = seeded(partial(convnet, (1, 8, 8), 3, width=4, depth=2, norm=norm, activation=activation), 0).double()
         doubles = TrainingImages(data.images, data.labels, lambda batch: dataset.normalize(batch).double())
-        fit(net, doubles, recipe, seed=0, device=CPU, per_pass=per_pass)
+        fit(net, doubles, recipe, seed=0, device=CPU, passes=Passes(per_pass))
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     net = seeded(partial(convnet, (1, 8, 8), 3, width=4, depth=2, norm=norm, activation=activation), 0)
@@ -228,16 +224,16 @@ def test_out_of_memory_starts_again_with_fewer_images(monkeypatch):
     data = TrainingImages(dataset.train.images, dataset.train.labels, dataset.normalize)
     recipe = Recipe(lr=0.01, epochs=2, batch_size=64)
     build = partial(convnet, (1, 8, 8), 3, width=4, depth=1)
-    real, sizes = fit_module.fit, []
+    sizes = []
 
-    def starved(net, *arguments, per_pass, **named):
-        sizes.append(per_pass)
-        if per_pass is None or per_pass > 20:
+    def starved(net, *arguments, passes, **named):
+        sizes.append(passes.size)
+        if passes.size is None or passes.size > 20:
             raise torch.OutOfMemoryError("no room")
-        return real(net, *arguments, per_pass=per_pass, **named)
+        return fit(net, *arguments, passes=passes, **named)
 
     expected = train_candidate(build, data, data, recipe, seed=0, device=CPU)
-    monkeypatch.setattr(fit_module, "fit", starved)
+    monkeypatch.setattr(candidate, "fit", starved)
     found = train_candidate(build, data, data, recipe, seed=0, device=CPU)
     assert sizes[1:] == [32, 16]
     assert found.value == expected.value
@@ -266,7 +262,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("augmentation", ["flip_shift", "alternate_shift_cutout"])
 def test_an_interrupted_training_goes_on_to_the_same_weights(augmentation, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", -1.0)
     recipe = Recipe(lr=0.05, epochs=6, batch_size=32, schedule="one_cycle", nesterov=True, augmentation=augmentation)
     checkpoint, seen = tmp_path / "training.pt", []
 
@@ -295,7 +291,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(augmentation, tmp_p
 
 
 def test_seconds_count_what_came_before_and_an_unreadable_checkpoint_is_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", -1.0)
     recipe = Recipe(lr=0.05, epochs=3, batch_size=32)
     checkpoint = tmp_path / "training.pt"
     checkpoint.write_bytes(b"half of a check")
@@ -310,7 +306,7 @@ def test_seconds_count_what_came_before_and_an_unreadable_checkpoint_is_no_check
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", -1.0)
     (tmp_path / "file").write_text("")
     found = train_candidate(
         small_net,
@@ -328,10 +324,10 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path,
 
 
 def test_a_curve_is_measured_at_few_epochs_and_ends_with_the_value():
-    assert fit_module.curve_epochs(1) == frozenset()
-    assert fit_module.curve_epochs(4) == {1, 2, 3}
-    assert fit_module.curve_epochs(200) == {20, 40, 60, 80, 100, 120, 140, 160, 180}
-    assert len(fit_module.curve_epochs(37)) == 9
+    assert curve_epochs(1) == frozenset()
+    assert curve_epochs(4) == {1, 2, 3}
+    assert curve_epochs(200) == {20, 40, 60, 80, 100, 120, 140, 160, 180}
+    assert len(curve_epochs(37)) == 9
     recipe = Recipe(lr=0.05, epochs=4, batch_size=32)
     arguments = (dropout_net, data_of(), data_of("val"), recipe)
     plain, watched = (train_candidate(*arguments, seed=0, device=CPU, watched=w) for w in (False, True))
@@ -347,7 +343,7 @@ def test_a_curve_is_measured_at_few_epochs_and_ends_with_the_value():
 
 
 def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", -1.0)
     recipe = Recipe(lr=0.05, epochs=6, batch_size=32)
 
     def trained(checkpoint, at_most=10**9):
@@ -379,9 +375,9 @@ def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
 )
 def test_only_long_trainings_on_wide_vectors_are_compiled(vectors, num_images, expected, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: vectors)
-    monkeypatch.setattr(fit_module.shutil, "which", lambda name: "/a/compiler")
+    monkeypatch.setattr(loss.shutil, "which", lambda name: "/a/compiler")
     net = seeded(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 3)), 0)
-    assert fit_module.compiles(net, (1, 8, 8), num_images, torch.device("cpu")) == expected
+    assert loss.compiles(net, (1, 8, 8), num_images, torch.device("cpu")) == expected
 
 
 def test_a_pass_has_many_more_bytes_of_activations_than_of_weights():
@@ -389,10 +385,6 @@ def test_a_pass_has_many_more_bytes_of_activations_than_of_weights():
     heavy = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 999), nn.Linear(999, 999), nn.Linear(999, 3)), 0)
     weights = sum(parameter.nbytes for parameter in heavy.parameters())
     each = activation_bytes(heavy, (1, 8, 8))
-    assert (
-        room(CPU) // each
-        < images_per_pass(heavy, (1, 8, 8), CPU)
-        == math.ceil(fit_module.OVER_WEIGHTS * weights / each)
-    )
+    assert room(CPU) // each < images_per_pass(heavy, (1, 8, 8), CPU) == math.ceil(OVER_WEIGHTS * weights / each)
     light = seeded(small_net, 0)
     assert images_per_pass(light, (1, 8, 8), CPU) == room(CPU) // activation_bytes(light, (1, 8, 8))

@@ -8,6 +8,7 @@ from toy import evaluation
 from nasproxy.core.errors import NasproxyError
 from nasproxy.training import ledger as module
 from nasproxy.training.ledger import Ledger, database_url, hidden, passing_reason
+from nasproxy.training.results import FailureKind
 
 KEY = ("abc", "proxy", "s")
 
@@ -58,6 +59,38 @@ def test_a_table_of_an_earlier_version_gets_its_columns(tmp_path):
     again = Ledger(tmp_path / "e.sqlite")
     assert again.get(*KEY, 1) == row
     again.close()
+
+
+EARLIER_FAILURES = {
+    None: None,
+    "out of memory: no room": FailureKind.OUT_OF_MEMORY,
+    "diverged: the training loss became nan": FailureKind.DIVERGED,
+    "undefined: zen is nan": FailureKind.UNDEFINED,
+    "undefined: jacob_cov is -inf": FailureKind.MINUS_INFINITY,
+    "its worker was killed by signal 9, and 3 attempts ended so": FailureKind.WORKER_DIED,
+    "RuntimeError: mat1 and mat2 shapes cannot be multiplied": FailureKind.NET_ERROR,
+}
+
+
+def test_a_failure_of_an_earlier_version_gets_its_kind(tmp_path):
+    """Tables of earlier versions hold the text of a failure and no column for its kind."""
+    old = sqlite3.connect(tmp_path / "e.sqlite")
+    old.execute(
+        "CREATE TABLE evaluations (candidate VARCHAR(64), score VARCHAR(64), setting VARCHAR(64), seed BIGINT, "
+        "params TEXT, value DOUBLE, loss DOUBLE, seconds DOUBLE, failure TEXT, curve TEXT, joules DOUBLE, "
+        "PRIMARY KEY (candidate, score, setting, seed))"
+    )
+    for seed, text in enumerate(EARLIER_FAILURES):
+        old.execute(
+            "INSERT INTO evaluations VALUES ('abc', 'proxy', 's', ?, '{}', NULL, NULL, 2.0, ?, NULL, NULL)",
+            (seed, text),
+        )
+    old.commit()
+    old.close()
+    ledger = Ledger(tmp_path / "e.sqlite")
+    rows = [ledger.get(*KEY, seed) for seed in range(len(EARLIER_FAILURES))]
+    assert {row.failure: row.failure_kind for row in rows} == EARLIER_FAILURES
+    ledger.close()
 
 
 def test_of_two_rows_with_one_key_the_first_is_kept(ledger):

@@ -13,12 +13,13 @@ from toy import toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.spaces import load_space
-from nasproxy.training import fit as fit_module
-from nasproxy.training import processes
+from nasproxy.training import checkpoint
+from nasproxy.training import crew as crew_module
 from nasproxy.training.coordinator import Coordinator
-from nasproxy.training.jobs import Inline, Job
+from nasproxy.training.crew import Inline, default_size, hire
+from nasproxy.training.jobs import Job
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.processes import Processes, default_size, hire
+from nasproxy.training.processes import Processes
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ from nasproxy.networks import convnet
 
 def build(input_shape, num_classes, *, does, width=4, folder=""):
     main = sys.modules["__main__"].__spec__
-    if main is not None and main.name == "nasproxy.training.processes":
+    if main is not None and main.name == "nasproxy.training.worker":
         marks = Path(folder)
         number = len(list(marks.glob(f"{does}-*")))
         (marks / f"{does}-{number}").write_text(str(os.getpid()))
@@ -199,7 +200,7 @@ def test_folders_of_crews_that_were_killed_are_removed_and_others_kept(tmp_path,
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True)
     (abandoned,) = tmp_path.iterdir()
     with Processes(2, CPU) as first, Processes(2, CPU) as second:
-        kept = {Path(first._folder.name), Path(second._folder.name)}
+        kept = {Path(first._shared.path), Path(second._shared.path)}
         assert set(tmp_path.iterdir()) == kept
         assert abandoned not in kept
     assert not list(tmp_path.iterdir())
@@ -212,8 +213,8 @@ def test_a_crew_of_one_is_this_process():
 
 
 def test_as_many_workers_as_threads_and_memory(monkeypatch):
-    monkeypatch.setattr(processes.torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(processes.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 2**19, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(crew_module.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(crew_module.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 2**19, "SC_PAGE_SIZE": 4096}[name])
     assert default_size(CPU) == 2
     assert default_size(torch.device("cuda")) == 1
 
@@ -221,7 +222,7 @@ def test_as_many_workers_as_threads_and_memory(monkeypatch):
 @pytest.mark.slow
 def test_a_long_training_goes_on_in_another_process(space, task, tmp_path, monkeypatch):
     """Ended in this process, finished by a worker, forgotten when it is on record."""
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", -1.0)
     keep, ledger = tmp_path / "checkpoints", Ledger(tmp_path / "ledger.sqlite")
     one = job(space, replace(task, recipe=replace(task.recipe, epochs=9)), "well")
     whole = train(Inline(CPU), [one])["well", 4][0]

@@ -5,7 +5,7 @@ import torch
 from toy import evaluation, toy_dataset, toy_sets, toy_task
 
 from nasproxy.scores.proxy import proxy_task
-from nasproxy.training.results import mean_score
+from nasproxy.training.results import FailureKind, Fit, failed_fit, mean_score
 
 
 def test_setting_changes_with_images_recipe_and_held_out():
@@ -42,4 +42,14 @@ def test_one_failed_seed_fails_the_candidate_with_its_reason():
     score = mean_score([evaluation(0, 0.4), evaluation(1, None, "diverged: nan")])
     assert score.value is None
     assert score.failure == "diverged: nan"
+    assert score.failure_kind is FailureKind.DIVERGED
     assert mean_score([]).failure is not None
+    assert mean_score([]).failure_kind is FailureKind.NOT_MEASURED
+
+
+def test_a_failure_has_a_text_and_a_kind():
+    fit = failed_fit(FailureKind.OUT_OF_MEMORY, "out of memory: no room", 2.5)
+    assert (fit.value, fit.loss, fit.seconds) == (None, None, 2.5)
+    assert (fit.failure, fit.failure_kind) == ("out of memory: no room", FailureKind.OUT_OF_MEMORY)
+    with pytest.raises(ValueError, match="'diverged' and None: use failed_fit"):
+        Fit(None, None, 0.0, "diverged")

@@ -12,9 +12,9 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import save_proxy
 from nasproxy.networks import num_params, seeded
 from nasproxy.training import tasks
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.results import Evaluation
+from nasproxy.training.results import Evaluation, FailureKind
 from nasproxy.validation.set_accuracy import (
     CROSS,
     Comparison,
@@ -32,7 +32,9 @@ TINY = NetSpec("convnet", (("width", 4), ("depth", 1)))
 
 
 def measured(accuracy, number=0, failure=None):
-    return Evaluation("net", {}, "test", "s", number, accuracy, None if failure else 1.0, 0.1, failure)
+    kind = FailureKind.DIVERGED if failure else None
+    key = {"candidate": "net", "params": {}, "score": "test", "setting": "s", "seed": number}
+    return Evaluation(accuracy, None if failure else 1.0, 0.1, failure, kind, **key)
 
 
 def run(path, proxy=None, dataset=None, **options):

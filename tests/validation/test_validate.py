@@ -14,7 +14,7 @@ from nasproxy.scores.proxy import proxy_task
 from nasproxy.search.loop import SearchResult, run_search
 from nasproxy.search.objective import single
 from nasproxy.spaces import inspect_space, load_space, uniform_sample
-from nasproxy.training.jobs import Inline
+from nasproxy.training.crew import Inline
 from nasproxy.training.ledger import Ledger
 from nasproxy.training.session import Session
 from nasproxy.validation.truth_table import load_truth
@@ -124,13 +124,13 @@ def test_what_is_trained_is_kept(parts, tmp_path, cpu, monkeypatch):
 
 def test_failures_are_counted_listed_and_left_out(parts, tmp_path, cpu, monkeypatch):
     from nasproxy.training import tasks as evaluations
-    from nasproxy.training.results import Fit
+    from nasproxy.training.results import FailureKind, failed_fit
 
     real = evaluations.train_candidate
 
     def failing(build, train, *arguments, **named):
         if len(train.images) == 120 and build()[0].out_channels == 4:  # full training of the narrow ones
-            return Fit(None, None, 0.1, "diverged: the training loss became nan")
+            return failed_fit(FailureKind.DIVERGED, "diverged: the training loss became nan", 0.1)
         return real(build, train, *arguments, **named)
 
     monkeypatch.setattr(evaluations, "train_candidate", failing)

@@ -25,7 +25,7 @@ from nasproxy.core.devices import DeviceChoice, choose_device
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.core.progress import progress_bar
-from nasproxy.core.wording import amount, duration
+from nasproxy.core.wording import amount, rough_duration
 from nasproxy.data import Dataset, denormalize
 from nasproxy.data.proxy_set import SUFFIX, ProxySet, load_proxy, save_proxy
 from nasproxy.report.png import image_grid_png
@@ -165,7 +165,7 @@ def _build(path: Path, request: _Request, dataset: Dataset, choice: DeviceChoice
     save_proxy(proxy, path)
     write_atomically(path.with_suffix(".png"), _grid(dataset, proxy.images[0], proxy.labels[0]))
     _forget(checkpoint, config.num_sets)
-    say("proxy", f"{path} ({proxy.describe()}, {duration(proxy.record['seconds'])})")
+    say("proxy", f"{path} ({proxy.describe()}, {rough_duration(proxy.record['seconds'])})")
     say("picture", str(path.with_suffix(".png")))
     return path
 

@@ -20,8 +20,8 @@ from nasproxy.data.proxy_set import ProxySet, load_proxy
 from nasproxy.networks import seeded
 from nasproxy.scores.baselines import rival_recipe
 from nasproxy.search.run_folder import LEDGER_FILE
+from nasproxy.training.crew import hire
 from nasproxy.training.ledger import Ledger
-from nasproxy.training.processes import hire
 from nasproxy.validation.set_accuracy import CROSS, Comparison, NetSpec, evaluate_proxy, own_net, parse_net
 from nasproxy.validation.set_page import (
     Evaluated,

@@ -22,8 +22,9 @@ from nasproxy.scores.full_training import full_recipe
 from nasproxy.search.run_folder import LEDGER_FILE, PROXY_FILE, RunSettings, load_settings
 from nasproxy.spaces import Candidate, SearchSpace, load_space
 from nasproxy.spaces.export import candidate_source
-from nasproxy.training.fit import evaluate, fit, images_per_pass
-from nasproxy.training.tasks import real_images
+from nasproxy.training.fit import Passes, fit, images_per_pass
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import real_images
 
 
 def export(
@@ -123,11 +124,11 @@ def _train(
             full_recipe(dataset, epochs),
             seed=seed,
             device=choice.device,
-            per_pass=images_per_pass(net, dataset.input_shape, choice.device),
+            passes=Passes(images_per_pass(net, dataset.input_shape, choice.device)),
             on_update=lambda done, total: progress(done, total, ""),
         )
     for name, split in (("val", dataset.val), ("test", dataset.test)):
-        accuracy, _ = evaluate(net, real_images(dataset, split), choice.device)
+        accuracy, _ = accuracy_and_loss(net, real_images(dataset, split), choice.device)
         say(name, f"accuracy {100 * accuracy:.1f} % after {epochs} epoch{'' if epochs == 1 else 's'} of training")
     weights = path.with_suffix(".safetensors")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}

@@ -12,12 +12,12 @@ from nasproxy.core import distributed
 from nasproxy.core.devices import DeviceChoice, choose_device
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.progress import progress_bar
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset, load_dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.search.search_plan import SearchPlan
 from nasproxy.spaces import SearchSpace, SpaceInspection
-from nasproxy.training.jobs import Crew
+from nasproxy.training.crew import Crew
 
 
 def say(topic: str, text: str) -> None:
@@ -88,7 +88,7 @@ def say_plan(plan: BuildPlan | SearchPlan) -> None:
     say("", f"differences from the paper's protocol: {plan.leaves_out or 'none'}")
     end = datetime.now() + timedelta(seconds=plan.seconds)
     clock = end.strftime("%H:%M" if plan.seconds < 12 * 3600 else "%H:%M on %d %B")
-    say("time", f"about {duration(plan.seconds)}, finished at about {clock}")
+    say("time", f"about {rough_duration(plan.seconds)}, finished at about {clock}")
 
 
 def say_space(space: SearchSpace, inspection: SpaceInspection) -> None:

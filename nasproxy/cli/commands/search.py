@@ -22,7 +22,7 @@ from nasproxy.cli.commands.session import (
 from nasproxy.config import Recipe, SearchConfig, ValidateConfig, config_hash
 from nasproxy.core.devices import training_precision
 from nasproxy.core.errors import NasproxyError
-from nasproxy.core.wording import duration
+from nasproxy.core.wording import rough_duration
 from nasproxy.data.proxy_set import load_proxy, newest_proxy
 from nasproxy.report.data import CorrelationReport
 from nasproxy.report.verdict import verdict
@@ -34,8 +34,8 @@ from nasproxy.search.run_folder import PROXY_FILE, SETTINGS_FILE, RunSettings, f
 from nasproxy.search.search_plan import PlannedSearch, plan_search
 from nasproxy.search.study import default_pending
 from nasproxy.spaces import load_space
+from nasproxy.training.crew import default_size
 from nasproxy.training.ledger import database_url, hidden
-from nasproxy.training.processes import default_size
 from nasproxy.training.session import Session
 from nasproxy.validation.truth_table import load_truth
 
@@ -248,7 +248,7 @@ def savings(result: SearchResult) -> str:
     text = f"{len(result.pruned)} of {num} candidates were pruned at a rung"
     whole = result.unpruned_seconds
     if whole:
-        text += f": {duration(result.seconds)} of training, about {duration(whole)} without rungs"
+        text += f": {rough_duration(result.seconds)} of training, about {rough_duration(whole)} without rungs"
     return text
 
 

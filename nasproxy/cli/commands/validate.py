@@ -17,7 +17,7 @@ from nasproxy.cli.commands.session import (
 )
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.core.errors import NasproxyError
-from nasproxy.core.wording import duration, signed
+from nasproxy.core.wording import rough_duration, signed
 from nasproxy.correlation import candidates_for
 from nasproxy.data.proxy_set import load_proxy
 from nasproxy.report.data import read_report
@@ -96,7 +96,7 @@ def plan(run: Path) -> None:
     for width in PLAN_WIDTHS:
         n = candidates_for(width, assumed)
         left = max(0, n - known)
-        time = "" if each is None else "none" if left == 0 else f"about {duration(left * each)}"
+        time = "" if each is None else "none" if left == 0 else f"about {rough_duration(left * each)}"
         beyond = report.space_size is not None and n > report.space_size - report.num_invalid
         say("", f"{width:>28.2f}   {n:>10,}   {left:>20,}   {'more than the space has' if beyond else time}")
     say("", f"nasproxy validate {run} --sample N continues with N candidates.")

@@ -30,7 +30,8 @@ from nasproxy.config import METHODS, CondenseConfig, config_hash
 from nasproxy.core.devices import float32_as
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset
-from nasproxy.training.fit import Curve, TrainingImages, fit, images_per_pass, num_updates
+from nasproxy.training.fit import Curve, Passes, fit, images_per_pass, num_updates
+from nasproxy.training.images import TrainingImages
 
 PREDICTION_BATCH = 512
 NUM_KEPT = 8
@@ -100,7 +101,7 @@ class _Choosing:
             early_recipe(config.pool_epochs),
             seed=derive_seed(config.seed, "embedding net"),
             device=self.real.device,
-            per_pass=images_per_pass(net, self.dataset.input_shape, self.real.device),
+            passes=Passes(images_per_pass(net, self.dataset.input_shape, self.real.device)),
             curve=curve,
             on_update=lambda done, _: self.tell(done, "training the net that chooses"),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nasproxy.core.files import write_atomically
-from nasproxy.core.wording import compact, duration_text, percent, signed
+from nasproxy.core.wording import compact, percent, precise_duration, signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.comparison.conclusions import Comparison, listed, p_text, same_picks, significant
 from nasproxy.report.comparison.pairs import MIN_SHARED, Pair
@@ -178,7 +178,7 @@ def render_comparison(comparison: Comparison) -> str:
     templates.filters |= {
         "signed": signed,
         "percent": percent,
-        "duration": duration_text,
+        "duration": precise_duration,
         "p": p_text,
         "listed": listed,
         "remarks": remarks,

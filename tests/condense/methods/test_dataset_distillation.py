@@ -18,7 +18,8 @@ from nasproxy.condense.unroll import FunctionalNet, loss_gradient, pull_back, ru
 from nasproxy.config import CondenseConfig, Recipe, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import load_proxy, save_proxy
-from nasproxy.training.fit import TrainingImages, fit, learning_rate
+from nasproxy.training.fit import fit, learning_rate
+from nasproxy.training.images import TrainingImages
 
 METHODS = ["dataset_distillation", "soft_label"]
 SMALL = {"outer_steps": 3, "width": 4, "depth": 1, "batch_real": 8, "unroll_steps": 2, "unroll_epochs": 2}

@@ -13,7 +13,8 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, Recipe, condense_config
 from nasproxy.core.randomness import generator
 from nasproxy.networks import convnet
-from nasproxy.training.fit import TrainingImages, train_candidate
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 SMALL = {"method": "distribution_matching", "width": 4, "depth": 1, "batch_real": 16, "augmentation": "none"}

@@ -20,7 +20,8 @@ from nasproxy.condense.methods.generative_teaching import (
 from nasproxy.condense.unroll import FunctionalNet, loss_gradient, run_steps
 from nasproxy.config import CondenseConfig, condense_config
 from nasproxy.networks import seeded
-from nasproxy.training.fit import TrainingImages, fit
+from nasproxy.training.fit import fit
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 SMALL = {"outer_steps": 2, "width": 4, "depth": 1, "batch_real": 8, "unroll_steps": 5}

@@ -19,7 +19,8 @@ from nasproxy.config import CondenseConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import convnet, mlp, seeded
-from nasproxy.training.fit import TrainingImages, train_candidate
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 

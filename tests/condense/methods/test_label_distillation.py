@@ -28,7 +28,9 @@ from nasproxy.condense.unroll import FunctionalNet
 from nasproxy.config import Recipe, condense_config
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import NETWORKS, seeded
-from nasproxy.training.fit import TrainingImages, evaluate, fit
+from nasproxy.training.fit import fit
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 FAST = {"method": "label_distillation", "ipc": 2, "outer_steps": 6, "width": 4, "depth": 1, "batch_real": 8}
@@ -292,7 +294,7 @@ def test_labels_that_were_never_shown_are_found(solver, cpu):
         net = seeded(lambda: NETWORKS["convnet"](dataset.input_shape, 3, width=8, depth=1), seed, CPU)
         fit(net, TrainingImages(proxy.images[0], labels), Recipe(lr=0.05, epochs=40), seed=seed, device=CPU)
         held_out = TrainingImages(dataset.normalize(dataset.test.images), dataset.test.labels)
-        return evaluate(net, held_out, CPU)[0]
+        return accuracy_and_loss(net, held_out, CPU)[0]
 
     learned = np.mean([accuracy(proxy.labels[0], seed) for seed in range(2)])
     uniform = np.mean([accuracy(torch.full((12, 3), 1 / 3), seed) for seed in range(2)])

@@ -29,7 +29,9 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.data.augment import apply_augmentation
 from nasproxy.data.multi_formation import decode
 from nasproxy.networks import NETWORKS, seeded
-from nasproxy.training.fit import TrainingImages, evaluate, fit
+from nasproxy.training.fit import fit
+from nasproxy.training.held_out import accuracy_and_loss
+from nasproxy.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 FAST = {
@@ -324,7 +326,7 @@ def test_what_is_learned_from_noise_trains_a_net(cpu):
         net = seeded(lambda: NETWORKS["convnet"](dataset.input_shape, 3, width=8, depth=1), seed, CPU)
         fit(net, TrainingImages(made.images, made.labels), Recipe(lr=0.05, epochs=60), seed=seed, device=CPU)
         held_out = TrainingImages(dataset.normalize(dataset.test.images), dataset.test.labels)
-        return evaluate(net, held_out, CPU)[0]
+        return accuracy_and_loss(net, held_out, CPU)[0]
 
     assert np.mean([accuracy(learned, seed) for seed in range(2)]) > 0.8
     assert np.mean([accuracy(start, seed) for seed in range(2)]) < 0.6
