@@ -60,33 +60,44 @@ def depth_for_image(height: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class CondenseConfig:
-    """Settings of ``build-proxy``. The main ones, and the paper's symbols for them:
+    """Settings of ``build-proxy``. The symbols are those of [DC].
 
-    =====================  =======  ==================================================================================
-    ``outer_steps``        K        freshly initialised nets
-    ``inner_steps``        T        matchings for each net; None: :func:`loops_for_ipc`
-    ``net_steps``          ς_θ      epochs of the net on the synthetic set between two matchings; None: as above
-    ``lr_img``             η_S      learning rate of the images; None: 0.1, or 0.01 for an MLP
-    ``lr_net``             η_θ      learning rate of the net
-    ``batch_real``                  real images of each class in a matching
-    ``depth``                       blocks of the net; None: :func:`depth_for_image`
-    ``layer_weights``               weight of each convolution and linear layer in the distance; None: all ones
-    ``match_space``                 a space (YAML file or name) from which every net is drawn, instead of ``network``
-    ``augmentation``                drawn once for each class and matching, the same for real and synthetic images;
-                                    while the net is trained between matchings, it is drawn for each image
-    ``num_sets``                    independent sets that one build makes
-    =====================  =======  ==================================================================================
-
-    Three settings change the speed, and digits that do not matter: ``precision`` (of passes that are differentiated
-    once: the real images' gradients and the net's training), ``compile``, and ``threads`` of the CPU. The command line
-    chooses them by timing where they are None. A build that was started from Python with None uses float32, does not
-    compile and keeps torch's number of threads.
-
-    Options that need fewer matchings: ``real_choice="kmeans"`` matches with the real images nearest to ``batch_real``
-    cluster centres of each class, chosen again every ``choice_interval`` matchings ([DREAM]). ``pool`` nets that are
-    trained on the real data for ``pool_epochs`` replace freshly initialised ones, moved by up to ``perturbation`` of
-    the norm of their weights ([Acc-DD]). ``net_data="real"`` trains the net between matchings on ``net_steps`` batches
-    of ``batch_net`` real images, and ``formation`` stores formation × formation smaller images in each image ([IDC]).
+    Args:
+        method: a name in ``METHODS``, which says what the method reads.
+        ipc: images of each class; ``ipc_per_class`` gives each class its own number, ``num_images`` a number in all.
+        init: the first images, noise or real ones.
+        distance: between gradients; ``layer_weights`` weights each convolution and linear layer (None: all ones).
+        outer_steps: K, freshly initialised nets; of other methods, steps.
+        inner_steps: T, matchings for each net; None: :func:`loops_for_ipc`.
+        net_steps: ς_θ, epochs of the net on the synthetic set between two matchings; None: :func:`loops_for_ipc`.
+        lr_img: η_S, learning rate of what is learned; None: 0.1, or 0.01 for an MLP. ``momentum_img`` goes with it.
+        lr_net: η_θ, learning rate of the net.
+        batch_real: real images of each class in a matching.
+        batch_net: batch of the net's own training.
+        batch_norm_images: real images of each class that give batch norms their statistics.
+        network: the family of the net, with ``width``, ``depth`` (None: :func:`depth_for_image`) and ``norm``.
+        match_space: a space (YAML file or name) from which every net is drawn, instead of ``network``.
+        augmentation: drawn once for each class and matching, the same for real and synthetic images. While the net is
+            trained between matchings, it is drawn for each image.
+        precision: of passes that are differentiated once: the real images' gradients and the net's training. Like
+            ``threads`` of the CPU and ``compile``, it changes the speed, and digits that do not matter. The command
+            line chooses these by timing where they are None. A build that was started from Python with None uses
+            float32, does not compile and keeps torch's number of threads.
+        num_sets: independent sets that one build makes.
+        real_choice: "kmeans" matches with the real images nearest to ``batch_real`` cluster centres of each class,
+            chosen again every ``choice_interval`` matchings ([DREAM]).
+        pool: nets, trained on the real data for ``pool_epochs``, that replace freshly initialised ones, moved by up to
+            ``perturbation`` of the norm of their weights ([Acc-DD]); 0: none.
+        net_data: "real" trains the net between matchings on ``net_steps`` batches of real images ([IDC]).
+        formation: stores formation × formation smaller images in each image ([IDC]).
+        recipe: how to train on the set, a name in ``RECIPES``; it is stored with the set.
+        seed: every random number follows from it.
+        features: what real images are chosen by: "embedding" or "pixels".
+        net_init: "fixed" starts every unrolled training from the same weights.
+        solver: of label distillation: "second_order" or "ridge".
+        unroll_steps: training steps that are differentiated through; ``unroll_epochs``: how often they are repeated.
+        num_experts: nets of trajectory matching that are trained on the real data, for ``expert_epochs`` each. Steps
+            start after at most ``start_epochs`` epochs and aim at the weights ``target_epochs`` later.
 
     Raises:
         NasproxyError: for a value that is out of range or an unknown name.
