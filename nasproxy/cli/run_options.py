@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -33,6 +34,14 @@ _validation = panel("Validation")
 _search = panel("Advanced: search")
 _output = panel("Advanced: output")
 _hosts = panel("Advanced: several hosts")
+
+
+def _of_run(option: Any) -> Any:
+    """``option``, an annotated type of ``search``, for a command whose default is the run's own value."""
+    info = copy(get_args(option)[1])
+    info.show_default = "the run's own"
+    return info
+
 
 Storage = Annotated[
     str | None,
@@ -274,23 +283,23 @@ def validate(
     ] = False,
     workers: Workers = None,
     device: Device = "auto",
-    sample: Sample = None,
-    top: Top = None,
-    full_epochs: FullEpochs = None,
-    full_images: FullImages = None,
-    full_seeds: FullSeeds = None,
-    full_precision: FullPrecision = None,
-    scores: Scores = None,
-    beside: Beside = None,
-    truth: Truth = None,
-    dataset: RecordedDataset = None,
+    sample: Annotated[int | None, _of_run(Sample)] = None,
+    top: Annotated[int | None, _of_run(Top)] = None,
+    full_epochs: Annotated[int | None, _of_run(FullEpochs)] = None,
+    full_images: Annotated[int | None, _of_run(FullImages)] = None,
+    full_seeds: Annotated[int | None, _of_run(FullSeeds)] = None,
+    full_precision: Annotated[str | None, _of_run(FullPrecision)] = None,
+    scores: Annotated[str | None, _of_run(Scores)] = None,
+    beside: Annotated[list[Path] | None, _of_run(Beside)] = None,
+    truth: Annotated[Path | None, _of_run(Truth)] = None,
+    dataset: Annotated[str | None, _of_run(RecordedDataset)] = None,
     data_dir: DataDir = None,
     offline: Offline = False,
     storage: Storage = None,
 ) -> None:
     """Validate a run's ranking on the full data again, or with more candidates, and write the report.
 
-    The run's own settings are the defaults of all options. Finished training runs are reused.
+    Finished training runs are reused.
     """
     from nasproxy.cli import commands
 
