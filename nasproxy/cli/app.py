@@ -13,7 +13,8 @@ import typer
 
 from nasproxy.cli.build_options import build_proxy
 from nasproxy.cli.lookup_options import check, list_names, schema
-from nasproxy.cli.run_options import demo, export, report, search, validate
+from nasproxy.cli.report_options import export, report
+from nasproxy.cli.run_options import demo, search, validate
 from nasproxy.cli.set_options import compare, evaluate
 from nasproxy.cli.shared_options import NO_VALUE
 from nasproxy.core.errors import NasproxyError
@@ -102,7 +103,8 @@ def _usage_error(error: typer.TyperException) -> str:
     # Of a value of the wrong type, typer names the option but not the value.
     errors = getattr(error.__cause__, "errors", None)
     got = f", but got '{errors()[0]['input']}'" if errors else ""
-    return f"nasproxy: {message.rstrip('.')}{got}: see `{command} --help`.\n"
+    sentence = f"{message.rstrip('.')}{got}"
+    return f"nasproxy: {sentence}{' See' if sentence.endswith('?') else ': see'} `{command} --help`.\n"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The options of the commands that make or read a run: search, validate, report, export and demo."""
+"""The options of the commands that make a run: search, validate and demo."""
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -33,6 +34,14 @@ _validation = panel("Validation")
 _search = panel("Advanced: search")
 _output = panel("Advanced: output")
 _hosts = panel("Advanced: several hosts")
+
+
+def _of_run(option: Any) -> Any:
+    """``option``, an annotated type of ``search``, for a command whose default is the run's own value."""
+    info = copy(get_args(option)[1])
+    info.show_default = "the run's own"
+    return info
+
 
 Storage = Annotated[
     str | None,
@@ -274,23 +283,23 @@ def validate(
     ] = False,
     workers: Workers = None,
     device: Device = "auto",
-    sample: Sample = None,
-    top: Top = None,
-    full_epochs: FullEpochs = None,
-    full_images: FullImages = None,
-    full_seeds: FullSeeds = None,
-    full_precision: FullPrecision = None,
-    scores: Scores = None,
-    beside: Beside = None,
-    truth: Truth = None,
-    dataset: RecordedDataset = None,
+    sample: Annotated[int | None, _of_run(Sample)] = None,
+    top: Annotated[int | None, _of_run(Top)] = None,
+    full_epochs: Annotated[int | None, _of_run(FullEpochs)] = None,
+    full_images: Annotated[int | None, _of_run(FullImages)] = None,
+    full_seeds: Annotated[int | None, _of_run(FullSeeds)] = None,
+    full_precision: Annotated[str | None, _of_run(FullPrecision)] = None,
+    scores: Annotated[str | None, _of_run(Scores)] = None,
+    beside: Annotated[list[Path] | None, _of_run(Beside)] = None,
+    truth: Annotated[Path | None, _of_run(Truth)] = None,
+    dataset: Annotated[str | None, _of_run(RecordedDataset)] = None,
     data_dir: DataDir = None,
     offline: Offline = False,
     storage: Storage = None,
 ) -> None:
     """Validate a run's ranking on the full data again, or with more candidates, and write the report.
 
-    The run's own settings are the defaults of all options. Finished training runs are reused.
+    Finished training runs are reused.
     """
     from nasproxy.cli import commands
 
@@ -315,66 +324,6 @@ def validate(
             workers=workers,
             storage=storage,
         )
-    )
-
-
-def report(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Run folders. Several runs are compared on one page.", show_default=f"the newest in {RUN_FOLDER}/"
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="HTML page to write.", show_default="report.html in the run folder; compare.html beside several runs"
-        ),
-    ] = None,
-) -> None:
-    """Write the HTML report of a finished run again, or one page that compares several runs.
-
-    Nothing is trained: the report is written from the results in the run folders.
-    """
-    from nasproxy.cli import commands
-
-    if runs and len(runs) > 1:
-        commands.compare(runs, out)
-        return
-    commands.report(runs[0] if runs else newest_run(), out)
-
-
-def export(
-    run: RunArgument = None,
-    candidate: Annotated[
-        str | None,
-        typer.Option(help="Candidate to write: its id, or the beginning of it.", show_default="the report's pick"),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Python file to write.", show_default="ID.py in the run folder")
-    ] = None,
-    train: Annotated[
-        int | None,
-        typer.Option(
-            help="Epochs of training on the full data. The weights are written to a .safetensors file beside --out.",
-            show_default="no training",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of this training.")] = 0,
-    device: Device = "auto",
-    data_dir: DataDir = None,
-    offline: Offline = False,
-) -> None:
-    """Write the best candidate of a run as a Python file that needs only PyTorch."""
-    from nasproxy.cli import commands
-
-    commands.export(
-        run or newest_run(),
-        candidate=candidate,
-        out=out,
-        train=train,
-        seed=seed,
-        data=commands.DataOptions(None, data_dir, offline, device),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from nasproxy.config import BUDGETS
-from nasproxy.core.errors import NasproxyError
+from nasproxy.core.errors import NasproxyError, unknown
 
 PROXY_FOLDER = Path("proxies")
 RUN_FOLDER = Path("reports")
@@ -33,6 +33,12 @@ def _at_least_one(workers: int | None) -> int | None:
     if workers is not None and workers < 1:
         raise NasproxyError(f"`--workers >= 1` must hold, but got {workers}.")
     return workers
+
+
+def _known_budget(name: str | None) -> str | None:
+    if name is not None and name not in BUDGETS:
+        raise unknown("budget", name, BUDGETS)
+    return name
 
 
 def choices(words: Iterable[str]) -> str:
@@ -71,6 +77,7 @@ BudgetName = Annotated[
     str | None,
     typer.Option(
         "--budget",
+        callback=_known_budget,
         help=f"Size of the computation: {choices(BUDGETS)}. It sets the defaults of loops, width, trials and "
         "validation.",
         show_default="the largest that takes at most an hour on a CPU, or 5 minutes on a GPU",

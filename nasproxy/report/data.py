@@ -192,5 +192,5 @@ def read_report(run: Path) -> CorrelationReport:
         return TypeAdapter(CorrelationReport).validate_json(path.read_bytes())
     except ValidationError as error:
         raise NasproxyError(
-            f"'{path}' cannot be read ({error.error_count()} errors): write it again with `nasproxy validate {run}`."
+            f"'{path}' cannot be read ({error.errors()[0]['msg']}): write it again with `nasproxy validate {run}`."
         ) from None

@@ -55,7 +55,9 @@ class NetSpec:
         try:
             return Families().build(self.as_params(), input_shape, num_classes)
         except TypeError as error:
-            raise NasproxyError(f"'{self}' is no net: {error}.") from None
+            raise NasproxyError(
+                f"'{self}' is no net of its family ({error}): check the names and values of the options."
+            ) from None
 
 
 @dataclass(frozen=True)

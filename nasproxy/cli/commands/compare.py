@@ -14,6 +14,7 @@ from nasproxy.cli.commands.options import DataOptions, EvaluateOptions, Source
 from nasproxy.cli.commands.output import say
 from nasproxy.config import METHODS
 from nasproxy.core.errors import NasproxyError, unknown
+from nasproxy.validation.set_accuracy import parse_net
 from nasproxy.validation.set_page import Evaluated
 
 DATASET = "digits"
@@ -59,6 +60,8 @@ def compare_methods(
     for method in methods:
         if method not in METHODS:
             raise unknown("method", method, METHODS)
+    for text in options.networks:
+        parse_net(text)  # says what is wrong before any set is built
     spec = data.dataset or DATASET
     folder = folder or run_folder / f"compare-{Path(spec).stem}"
     files, left_out = [], []

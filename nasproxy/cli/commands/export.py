@@ -83,11 +83,7 @@ def _candidate(run: Path, space: SearchSpace, identity: str | None) -> Candidate
                 f"The run '{run}' has no pick, because no candidate could be trained: give --candidate."
             )
         return space.candidate(pick.params)
-    rows: list[tuple[str, str]] = []
-    if (run / LEDGER_FILE).exists():
-        with closing(sqlite3.connect(run / LEDGER_FILE)) as connection:
-            query = "SELECT DISTINCT candidate, params FROM evaluations WHERE substr(candidate, 1, ?) = ?"
-            rows = connection.execute(query, (len(identity), identity)).fetchall()
+    rows = _rows(run / LEDGER_FILE, identity)
     if len(rows) != 1:
         many = f"{len(rows)} have" if rows else "none has"
         raise NasproxyError(
@@ -95,6 +91,21 @@ def _candidate(run: Path, space: SearchSpace, identity: str | None) -> Candidate
             f"from the lines of `search --json`, or from {LEDGER_FILE}."
         )
     return space.candidate(json.loads(rows[0][1]))
+
+
+def _rows(ledger: Path, start: str) -> list[tuple[str, str]]:
+    """``(id, parameters as JSON)`` of the evaluated candidates whose id begins with ``start``."""
+    if not ledger.exists():
+        return []
+    query = "SELECT DISTINCT candidate, params FROM evaluations WHERE substr(candidate, 1, ?) = ?"
+    try:
+        with closing(sqlite3.connect(ledger)) as connection:
+            return connection.execute(query, (len(start), start)).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise NasproxyError(
+            f"'{ledger}' must be a table of evaluations, but cannot be read ({error}): restore it, or leave "
+            "--candidate out for the report's pick."
+        ) from None
 
 
 def _train(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasproxy.config import EvaluateConfig
-from nasproxy.core.errors import NasproxyError
+from nasproxy.config import RECIPES, EvaluateConfig
+from nasproxy.core.errors import NasproxyError, unknown
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class EvaluateOptions:
         workers: the number of worker processes; None stands for what the device can use.
 
     Raises:
-        NasproxyError: when a number is below 1, or ``networks`` and ``cross`` are both given.
+        NasproxyError: when a number is below 1, ``recipe`` is unknown, or ``networks`` and ``cross`` are both given.
     """
 
     networks: tuple[str, ...] = ()
@@ -86,6 +86,8 @@ class EvaluateOptions:
         for name, value in (("nets", self.num_nets), ("epochs", self.epochs)):
             if value is not None and value < 1:
                 raise NasproxyError(f"`{name} >= 1` must hold, but got {name}={value}.")
+        if self.recipe is not None and self.recipe not in RECIPES:
+            raise unknown("recipe", self.recipe, RECIPES)
         if self.cross and self.networks:
             raise NasproxyError(
                 f"--cross names the networks itself, but got --network {self.networks[0]} too: leave one of them out."

@@ -106,10 +106,17 @@ def say_space(space: SearchSpace, inspection: SpaceInspection) -> None:
 
 
 def check_new_file(option: str, path: Path | None) -> None:
-    """Refuses the value of an output option that is a folder.
+    """Refuses a file to write that is a folder, or lies in a file, before any work is done for it.
 
     Raises:
         NasproxyError: naming ``option``.
     """
-    if path is not None and path.is_dir():
+    if path is None:
+        return
+    if path.is_dir():
         raise NasproxyError(f"{option} takes a file, but '{path}' is a folder: name a file in it.")
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise NasproxyError(
+            f"{option} takes a file in a folder, but in '{path}' '{parent.name}' is a file: name a folder."
+        )
