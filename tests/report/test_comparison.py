@@ -550,7 +550,9 @@ def test_the_command_compares_and_says_where(tmp_path):
         compare(load_runs([tmp_path / "reports" / "one", tmp_path / "reports" / "two"]))
     )
     assert re.search(r"^A +one +n = 60 +ρ = \+0\.\d\d \(", text, re.MULTILINE)
-    assert re.search(r"^A − B +(?:difference )?\+0\.\d\d \(.*\) +p < 0\.01 +paired: 60 shared candidates$", text, re.MULTILINE)
+    assert re.search(
+        r"^A − B +(?:difference )?\+0\.\d\d \(.*\) +p < 0\.01 +paired: 60 shared candidates$", text, re.MULTILINE
+    )
     assert "A (one) can be trusted most" in text
     saved(tmp_path / "elsewhere", three=variant(seed=3))
     text = nasproxy(tmp_path, "report", "reports/one", "elsewhere/three")
