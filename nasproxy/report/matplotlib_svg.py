@@ -8,12 +8,10 @@ colours are the page's variables, with these as what a file of its own falls bac
 from __future__ import annotations
 
 import io
-import itertools
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -95,41 +93,6 @@ def _plain(text: str, limit: int = 34) -> str:
     if len(text) > limit:
         text = f"{text[: limit // 2]}…{text[-(limit // 2 - 1) :]}"
     return text.replace("$", r"\$")
-
-
-def forest_svg(
-    rows: Sequence[tuple[str, float | None, float | None, float | None]], xlabel: str, *, title: str = ""
-) -> str:
-    """One line per ``(label, value, low, high)``, the first on top; an undefined one is written as such."""
-    labels = [textwrap.fill(_plain(label, 2 * LABEL_LETTERS - 2), LABEL_LETTERS) for label, *_ in rows]
-    heights = [ROW + ROW_LINE * (1 + label.count("\n")) for label in labels]
-    ends = list(itertools.accumulate(heights))
-    places = [end - height / 2 for end, height in zip(ends, heights, strict=True)]
-    whole = ends[-1] if ends else ROW + ROW_LINE
-    figure, axes = _figure(0.6 + whole)
-    for number, (place, (_, value, low, high)) in enumerate(zip(places, rows, strict=True)):
-        colour = BLUE if number == 0 else INK
-        if value is None:
-            axes.text(0.03, place, "undefined", va="center", fontsize=9, color=GREY)
-            continue
-        if low is not None and high is not None:
-            axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot([value], [place], marker="o" if number == 0 else "s", markersize=6, color=colour)
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_xlim(-1.02, 1.02)
-    axes.set_ylim(whole, 0)
-    axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-    axes.set_yticks(places, [""] * len(places))
-    axes.tick_params(axis="y", length=0)
-    # Line by line: matplotlib would place those of one label by its own font's widths, which a reader may not have.
-    beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9}
-    for place, label in zip(places, labels, strict=True):
-        lines = label.split("\n")
-        for number, line in enumerate(lines):
-            axes.text(-0.015, place + ROW_LINE * (number - (len(lines) - 1) / 2), line, color=INK, **beside)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(xlabel, fontsize=9, color=INK)
-    return _svg(figure, "forest", title or xlabel)
 
 
 def curves_svg(

@@ -22,7 +22,7 @@ from nasproxy.report import charts
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
 from nasproxy.report.verdict import ANSWERS, VERDICTS, advice, break_even, picked_by, verdict, warnings_of
-from nasproxy.report.wording import rho_text
+from nasproxy.report.wording import p_value, rho_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -166,6 +166,7 @@ def render_report(report: CorrelationReport) -> str:
     script = files("nasproxy.report").joinpath("templates", "page.js").read_text(encoding="utf-8")
     templates = environment()
     templates.filters |= {
+        "p": p_value,
         "signed": signed,
         "percent": percent,
         "duration": precise_duration,

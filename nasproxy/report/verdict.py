@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nasproxy.core.wording import compact, percent, precise_duration, signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.data import CandidateRow, CorrelationReport, ScoreSummary
-from nasproxy.report.wording import rho_text
+from nasproxy.report.wording import p_text, rho_text
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _untrained(report: CorrelationReport, rho: Estimate) -> list[str]:
     if (best.agreement.spearman.value or 0.0) <= (rho.value or 0.0):
         return []
     found = next((one for one in report.differences if one.score == best.name), None)
-    p = "" if found is None or found.p is None else f", p {'< 0.01' if found.p < 0.01 else f'= {found.p:.2f}'} adjusted"
+    p = "" if found is None or found.p is None else f", {p_text(found.p)} adjusted"
     return [
         f"{best.label}, which trains nothing, ranks better on this sample: {rho_text(best.agreement.spearman)}{p}; "
         f"it is the best of {len(defined)} such scores, so some of that is luck."

@@ -18,10 +18,10 @@ from nasproxy.correlation import Estimate, holm, paired_difference, rank_correla
 from nasproxy.correlation.bootstrap import NUM_RESAMPLES, p_value
 from nasproxy.report.comparison import compare, load_runs, render_comparison, unpaired_difference, write_comparison
 from nasproxy.report.comparison.conclusions import listed, same_picks
-from nasproxy.report.comparison.page import ForestRow, forest_svg
 from nasproxy.report.comparison.pairs import all_pairs
 from nasproxy.report.comparison.runs import Run, common_scores, notes_of, side_by_side
 from nasproxy.report.data import DATA_FILE, save_report
+from nasproxy.report.forest import ForestRow, forest_svg
 from nasproxy.report.verdict import VERDICTS
 from nasproxy.report.wording import rho_text
 from reports import HOSTILE, make_report, nothing, parsed
@@ -403,7 +403,7 @@ def test_bad_runs_are_named(tmp_path, monkeypatch):
             load_runs(folders)
     old = (two / DATA_FILE).read_text().replace('"ndcg"', '"gain"')  # a format without a field that must be there
     (two / DATA_FILE).write_text(old)
-    with pytest.raises(NasproxyError, match=r"two/report\.json' cannot be read \(\d+ errors\).*nasproxy validate"):
+    with pytest.raises(NasproxyError, match=r"two/report\.json' cannot be read \(.+\).*nasproxy validate"):
         load_runs([one, two])
 
 

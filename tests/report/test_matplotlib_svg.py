@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasproxy.report.matplotlib_svg import curves_svg, forest_svg, history_svg
+from nasproxy.report.matplotlib_svg import curves_svg, history_svg
 from nasproxy.report.png import class_strips, image_grid_png
 
 DRAWINGS = {
-    "forest": lambda: forest_svg(
-        [("a $x$ <b> & 'c'", 0.4, 0.1, 0.7), ("b", None, None, None), ("c", 0, None, None)], "ρ"
-    ),
-    "empty forest": lambda: forest_svg([], "ρ"),
     "curves": lambda: curves_svg(
         [("a $x$", [1, 2], [3, 4]), ("b", [1, 2], [0, 1]), ("", [1, 2], [5, 6])], "k", "regret", name="c"
     ),
@@ -41,17 +37,6 @@ def test_every_colour_is_one_of_the_page_s(name):
     without = re.sub(r"var\(--[a-z]+, #[0-9A-F]{6}\)", "", DRAWINGS[name]())
     assert not re.search(r"#[0-9a-fA-F]{6}\b", without)
     assert "DejaVu" not in without
-
-
-def test_a_row_has_room_for_the_lines_of_its_name():
-    long = "Proxy set (distribution matching, 10 per class, 417f2bbd)"  # three lines
-    svg = forest_svg([("a", 0.1, 0, 0.2), (long, 0.1, 0, 0.2), (long, 0.1, 0, 0.2)], "ρ")
-    ends = re.findall(r'text-anchor: end[^>]* x="([\d.]+)" y="([\d.]+)"', svg)
-    assert len({x for x, _ in ends}) == 1
-    lines = [float(y) for _, y in ends[1:]]
-    assert len(lines) == 6
-    gaps = np.diff(lines)
-    assert gaps[2] > 1.5 * gaps[0] > 0  # from one name to the next one
 
 
 def test_two_figures_share_no_ids():

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasproxy.cli.commands.output import check_new_file, say
-from nasproxy.core.wording import signed
-from nasproxy.correlation import Estimate
 from nasproxy.report.comparison import compare as compare_runs
 from nasproxy.report.comparison import load_runs, write_comparison
-from nasproxy.report.comparison.conclusions import p_text
 from nasproxy.report.data import read_report
 from nasproxy.report.page import write_report
 from nasproxy.report.verdict import three_lines
+from nasproxy.report.wording import p_text, value_and_interval
 from nasproxy.search.run_folder import REPORT_FILE, load_settings
 
 COMPARE_FILE = "compare.html"
@@ -63,25 +61,17 @@ def compare(folders: Sequence[Path], out: Path | None) -> Path:
     say("runs", "Spearman's ρ of proxy score and full accuracy, with its 95 % interval")
     for run in runs:
         gap = run.report.difference
-        random = "" if gap is None else f"   difference from random images {_short(gap)}"
-        say(run.key, f"{run.name:<{width}}   n = {run.rho.n}   ρ = {_short(run.rho)}{random}")
+        random = "" if gap is None else f"   difference from random images {value_and_interval(gap)}"
+        say(run.key, f"{run.name:<{width}}   n = {run.rho.n}   ρ = {value_and_interval(run.rho)}{random}")
     if len(found.pairs) <= MAX_PAIRS:
         for pair in found.pairs:
             how = f"paired: {pair.shared} shared candidates" if pair.paired else f"not paired: {pair.why}"
             p = "" if pair.p is None else f"   {p_text(pair.p)}"
-            say(f"{pair.first} − {pair.second}", f"{_short(pair.difference)}{p}   {how}")
+            say(f"{pair.first} − {pair.second}", f"{value_and_interval(pair.difference)}{p}   {how}")
     say("", found.verdict.sentence)
     path = write_comparison(found, out or _default(folders))
     say("report", str(path))
     return path
-
-
-def _short(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return signed(estimate.value)
-    return f"{signed(estimate.value)} ({signed(estimate.low)} to {signed(estimate.high)})"
 
 
 def _default(folders: Sequence[Path]) -> Path:

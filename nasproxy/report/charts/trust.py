@@ -23,7 +23,8 @@ from nasproxy.report.charts.common import (
     truth_text,
 )
 from nasproxy.report.data import CandidateRow, CorrelationReport, ScoreSummary
-from nasproxy.report.matplotlib_svg import curves_svg, forest_svg
+from nasproxy.report.forest import ForestRow, forest_svg
+from nasproxy.report.matplotlib_svg import curves_svg
 from nasproxy.report.svg import Dot, dots_svg, spans_svg, tick_text
 from nasproxy.report.wording import rho_text
 
@@ -42,14 +43,11 @@ def forest(report: CorrelationReport) -> Chart | None:
     if not report.scores:
         return None
     rows = [
-        (s.label, s.agreement.spearman.value, s.agreement.spearman.low, s.agreement.spearman.high)
-        for s in report.scores
+        ForestRow(score.label, (("other" if number else "proxy", score.agreement.spearman),))
+        for number, score in enumerate(report.scores)
     ]
-    words = "; ".join(f"{score.label} {rho_text(score.agreement.spearman)}" for score in report.scores)
     return Chart(
-        forest_svg(
-            rows, "Spearman ρ with 95 % interval", title=f"Spearman ρ of every score with full accuracy: {words}"
-        ),
+        forest_svg(rows, "Spearman ρ, 95 % interval", "Spearman ρ of every score with full accuracy"),
         f"Spearman ρ of every score with full accuracy, n = {report.scores[0].agreement.n}. "
         "A score whose interval includes 0 is not shown to rank.",
     )

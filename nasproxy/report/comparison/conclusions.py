@@ -10,7 +10,7 @@ from nasproxy.correlation import Estimate
 from nasproxy.report.comparison.pairs import ALPHA, Pair, all_pairs, like_for_like
 from nasproxy.report.comparison.runs import Run
 from nasproxy.report.verdict import FEW, Verdict
-from nasproxy.report.wording import rho_text
+from nasproxy.report.wording import p_text, rho_text
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,6 @@ def _by_run(words: dict[str, str]) -> str:
     for key, text in words.items():
         keys.setdefault(text, []).append(key)
     return "; ".join(f"{text} in {listed(own)}" for text, own in keys.items())
-
-
-def p_text(p: float) -> str:
-    """``p < 0.01``, ``p = 0.03``."""
-    return "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
 
 
 def significant(p: float | None) -> bool:

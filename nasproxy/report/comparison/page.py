@@ -2,96 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from nasproxy.core.files import write_atomically
 from nasproxy.core.wording import compact, percent, precise_duration, signed
-from nasproxy.correlation import Estimate
-from nasproxy.report.comparison.conclusions import Comparison, listed, p_text, same_picks, significant
+from nasproxy.report.comparison.conclusions import Comparison, listed, same_picks, significant
 from nasproxy.report.comparison.pairs import MIN_SHARED, Pair
 from nasproxy.report.comparison.runs import Run, common_scores, notes_of, side_by_side
+from nasproxy.report.forest import ForestRow, forest_svg
 from nasproxy.report.page import environment
 from nasproxy.report.verdict import picked_by
-from nasproxy.report.wording import rho_text
+from nasproxy.report.wording import p_value, rho_text
 
 SEARCH, FULL = "Search", "Full training, for validation"  # rows of a report's costs
-
-WIDTH, SIDE = 400, 12  # of a forest plot; a telephone shows it in its own size
-TITLE, LINE, GAP, AXIS = 20, 16, 8, 36  # heights
-LABEL, LETTERS = 222, 30  # a row's name: its pixels, and its letters; a longer one is cut in the middle
-
-
-@dataclass(frozen=True)
-class ForestRow:
-    """A ``label``, and under it one interval per ``(kind, estimate)``; a kind is a class of the style."""
-
-    label: str
-    intervals: tuple[tuple[str, Estimate], ...]
-
-
-def forest_svg(rows: Sequence[ForestRow], xlabel: str, title: str) -> str:
-    """Intervals as SVG that stands in the page itself and takes its colours; the value of the first one in numbers.
-
-    What a screen reader says is ``title`` and all numbers.
-    """
-    ends = [0.0]
-    for row in rows:
-        for _, e in row.intervals:
-            ends += [end for end in (e.value, e.low, e.high) if end is not None]
-    step = 0.25 if max(ends) - min(ends) <= 1.25 else 0.5
-    low, high = step * math.floor(min(ends) / step), step * math.ceil(max(ends) / step)
-    low, high = (low - step, high + step) if low == high else (low, high)
-
-    def at(value: float) -> str:
-        return f"{SIDE + (value - low) / (high - low) * (WIDTH - 2 * SIDE):.1f}"
-
-    heights = [TITLE + LINE * len(row.intervals) + GAP for row in rows]
-    bottom = sum(heights)
-    spoken = "; ".join(
-        f"{row.label}: " + ", ".join(f"{kind} {rho_text(estimate)}" for kind, estimate in row.intervals) for row in rows
-    )
-    parts = [
-        f'<svg class="forest" viewBox="0 0 {WIDTH} {bottom + AXIS}" role="img" '
-        f'aria-label="{escape(f"{title}. {spoken}.")}">'
-    ]
-    last = round((high - low) / step)
-    for number in range(last + 1):
-        tick = low + number * step
-        line = "zero" if tick == 0 else "grid"
-        anchor = "mid" if 0 < number < last else "end" if number else "start"
-        parts.append(f'<path class="{line}" d="M{at(tick)} 0V{bottom}"/>')
-        parts.append(f'<text class="{anchor}" x="{at(tick)}" y="{bottom + 14}">{signed(tick)}</text>')
-    parts.append(f'<text class="mid name" x="{WIDTH / 2:g}" y="{bottom + 31}">{escape(xlabel)}</text>')
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
-        first = row.intervals[0][1]
-        numbers = "undefined" if first.value is None else signed(first.value)
-        if first.low is not None and first.high is not None:
-            numbers += f" ({signed(first.low)} to {signed(first.high)})"
-        parts.append(
-            f'<svg x="{SIDE}" y="{top}" width="{LABEL - SIDE}" height="{TITLE}"><text class="name" y="15">'
-            f"{escape(_cut(row.label))}</text></svg>"
-        )
-        parts.append(f'<text class="name end" x="{WIDTH - SIDE}" y="{top + 15}">{numbers}</text>')
-        for place, (kind, e) in enumerate(row.intervals):
-            y = top + TITLE + LINE * place + LINE // 2
-            if e.low is not None and e.high is not None:
-                parts.append(f'<path class="{kind}" d="M{at(e.low)} {y}H{at(e.high)}"/>')
-            if e.value is not None and place == 0 and kind != "unpaired":
-                parts.append(f'<circle class="{kind}" cx="{at(e.value)}" cy="{y}" r="5"/>')
-            elif e.value is not None:
-                parts.append(f'<path class="{kind} mark" d="M{at(e.value)} {y - 6}l5 6l-5 6l-5-6z"/>')
-        top += height
-    return "".join([*parts, "</svg>"])
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LETTERS else f"{text[: LETTERS // 2]}…{text[1 - LETTERS // 2 :]}"
 
 
 def _rho_forest(comparison: Comparison) -> str:
@@ -179,7 +104,7 @@ def render_comparison(comparison: Comparison) -> str:
         "signed": signed,
         "percent": percent,
         "duration": precise_duration,
-        "p": p_text,
+        "p": p_value,
         "listed": listed,
         "remarks": remarks,
     }
