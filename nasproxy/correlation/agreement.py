@@ -106,10 +106,24 @@ def rank_agreement(
 def rank_correlation(
     score: np.ndarray, truth: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Estimate:
-    """Spearman's ρ with its interval.
+    """Spearman's ρ of a score and the truth, with its 95 % interval by a bootstrap over candidates.
+
+    Args:
+        score, truth: ``(n,)``, one value for each candidate; a higher one is better.
+        num_resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The value and its interval; or why they are undefined, for example for fewer than four candidates.
 
     Raises:
         NasproxyError: for arrays of unequal length or values that are not finite.
+
+    Example:
+        >>> truth = np.arange(20.0)
+        >>> found = rank_correlation(truth**2, truth)
+        >>> found.value, found.n
+        (1.0, 20)
     """
     score, truth = checked(score=score, truth=truth)
     n = len(score)

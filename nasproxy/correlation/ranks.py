@@ -32,7 +32,18 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's ρ, ties by average ranks; NaN where either is constant."""
+    """Spearman's ρ along the last axis; ties have their average rank.
+
+    Args:
+        x, y: ``(…, n)``, one value for each candidate.
+
+    Returns:
+        ``(…)`` in [−1, 1]; NaN where either is constant.
+
+    Example:
+        >>> float(spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0])))
+        0.5
+    """
     return pearson(ranks(np.asarray(x)), ranks(np.asarray(y)))
 
 
@@ -45,7 +56,18 @@ def partial_spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> np.ndar
 
 
 def kendall(x: np.ndarray, y: np.ndarray) -> float:
-    """Kendall's τ-b [K] of two vectors; NaN where either is constant."""
+    """Kendall's τ-b [K]: concordant minus discordant pairs, as a share that accounts for ties.
+
+    Args:
+        x, y: ``(n,)``, one value for each candidate.
+
+    Returns:
+        A number in [−1, 1]; NaN where either is constant.
+
+    Example:
+        >>> round(kendall(np.array([1, 2, 3, 3]), np.array([1, 3, 2, 4])), 3)
+        0.548
+    """
     from scipy.stats import kendalltau
 
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
@@ -128,7 +150,19 @@ def _expected_best(score: np.ndarray, gain: np.ndarray, k: int) -> float:
 
 
 def regret_at_k(score: np.ndarray, truth: np.ndarray, k: int) -> float:
-    """Best truth minus the best among the score's top k: what is lost by training these k and no other."""
+    """What is lost by training only the score's first k candidates and keeping the best of them.
+
+    Args:
+        score, truth: ``(n,)``.
+        k: candidates that are trained, 1 to n.
+
+    Returns:
+        The best truth minus the expected best one among the first k, in units of the truth; ties are broken at random.
+
+    Example:
+        >>> round(regret_at_k(np.array([3, 2, 1]), np.array([0.5, 0.9, 0.7]), k=1), 3)
+        0.4
+    """
     return float(truth.max()) - _expected_best(score, truth, k)
 
 

@@ -198,6 +198,10 @@ def _digest(tensors: hashlib._Hash, body: dict[str, Any]) -> str:
 def save_proxy(proxy: ProxySet, path: Path) -> Path:
     """Writes ``proxy`` to ``path``, atomically; the same set gives the same bytes.
 
+    Args:
+        proxy: the set.
+        path: the file; its folder is made.
+
     Returns:
         ``path``.
     """

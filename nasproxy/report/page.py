@@ -35,7 +35,7 @@ MAX_SCORES = 8  # in the first table; of more, those that are neither trained no
 QUESTIONS = (
     ("trust", "Can I trust this proxy?"),
     ("choose", "Which architectures should I train?"),
-    ("errors", "Where does it err?"),
+    ("errors", "Where is it wrong?"),
     ("cost", "What did it cost?"),
     ("images", "What do the images look like?"),
     ("made", "How was it made?"),
@@ -222,6 +222,14 @@ def render_report(report: CorrelationReport) -> str:
 
 
 def write_report(report: CorrelationReport, path: Path) -> Path:
-    """Writes the page to ``path``, atomically."""
+    """Writes the page to ``path``, atomically.
+
+    Args:
+        report: what :func:`~nasproxy.validation.validate.validate` gave.
+        path: the HTML file.
+
+    Returns:
+        ``path``.
+    """
     write_atomically(path, render_report(report).encode())
     return path

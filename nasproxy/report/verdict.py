@@ -1,4 +1,4 @@
-"""What a report says in words: the verdict, what weakens it, the pick, the cost."""
+"""What a report says in words: the verdict, reasons for caution, the pick, the cost."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def verdict(report: CorrelationReport) -> Verdict:
         best = max(free, key=lambda s: s.agreement.spearman.value or 0.0)
         beaten = (best.agreement.spearman.value or 0.0) > rho.value
         details.append(
-            f"Free of charge: {'; '.join(words)}."
+            f"Scores that cost nothing: {'; '.join(words)}."
             + (f" On this sample {best.label} ranks better than the proxy set." if beaten else "")
         )
     details += _untrained(report, rho) + _only_between(proxy, rho)
@@ -132,7 +132,7 @@ def _untrained(report: CorrelationReport, rho: Estimate) -> list[str]:
     p = "" if found is None or found.p is None else f", {p_text(found.p)} adjusted"
     return [
         f"{best.label}, which trains nothing, ranks better on this sample: {rho_text(best.agreement.spearman)}{p}; "
-        f"it is the best of {len(defined)} such scores, so some of that is luck."
+        f"it is the best of {len(defined)} such scores, so part of this is luck."
     ]
 
 
@@ -146,7 +146,7 @@ def _only_between(proxy: ScoreSummary, rho: Estimate) -> list[str]:
         return []
     return [
         f"Among candidates of equal {weakest.kind} it is not shown to rank: {rho_text(weakest.spearman)} on average. "
-        f"What it knows may be which {weakest.kind} is better."
+        f"It may only know which {weakest.kind} is better."
     ]
 
 
@@ -155,7 +155,7 @@ NOISY = 2.0  # a spread of the truth below this many standard deviations of one 
 
 
 def warnings_of(report: CorrelationReport) -> tuple[tuple[str, str], ...]:
-    """What weakens the verdict, as ``(kind, sentence)``: what it is, what follows, what to do about it."""
+    """Reasons for caution, as ``(kind, sentence)``: what it is, what follows, what to do about it."""
     proxy = report.score("proxy")
     if proxy is None or proxy.agreement.n == 0:
         return ()
@@ -175,8 +175,9 @@ def _few(n: int) -> str:
     if n >= FEW:
         return ""
     return (
-        f"n = {n} is few: even near ρ = .8 an interval from fewer than {FEW} architectures is wider than .25. "
-        "nasproxy validate RUN --sample N goes on with more, and with --plan says how many it takes, and how long."
+        f"n = {n} is few: even near ρ = 0.8 an interval from fewer than {FEW} architectures is wider than 0.25. "
+        "nasproxy validate RUN --sample N continues with a larger sample. With --plan it says how large the sample "
+        "must be, and how long that takes."
     )
 
 
@@ -185,8 +186,8 @@ def _includes_zero(rho: Estimate) -> str:
         return ""
     return (
         f"The interval of ρ, {signed(rho.low)} to {signed(rho.high)}, includes 0: a score that knows nothing of these "
-        "architectures could have done as well. A larger sample (--sample N) shows whether there is anything; until "
-        "then choose by another score, or train fully."
+        "architectures could have done as well. A larger sample (--sample N) shows whether there is an agreement. "
+        "Until then choose by another score, or train fully."
     )
 
 
@@ -237,10 +238,10 @@ def _tied(values: Sequence[float | None]) -> float:
 def _left_out(drawn: int, n: int) -> str:
     if drawn <= n:
         return ""
-    verb = "counts" if drawn - n == 1 else "count"
+    verb = "is" if drawn - n == 1 else "are"
     return (
-        f"{drawn - n} of the {drawn} candidates that were drawn {verb} in no number, because a training failed. "
-        "If a net that fails is one the proxy likes, the proxy is worse than it looks. The reasons stand at the end."
+        f"{drawn - n} of the {drawn} candidates that were drawn {verb} not counted, because a training failed. "
+        "If the proxy ranks such candidates high, it is worse than it looks. The reasons are at the end of the page."
     )
 
 
@@ -265,7 +266,7 @@ def _points(estimate: Estimate) -> str:
 
 
 def break_even(report: CorrelationReport) -> str | None:
-    """From how many candidates on the proxy has paid for its making, against training them fully; None if unknown."""
+    """From how many candidates on the proxy set saves time, compared with training them fully; None if unknown."""
     proxy = report.score("proxy")
     full = report.full_seconds
     if proxy is None or full is None or not proxy.agreement.n or proxy.seconds_per_candidate is None:
@@ -273,9 +274,9 @@ def break_even(report: CorrelationReport) -> str | None:
     saved = full - proxy.seconds_per_candidate
     each = f"{precise_duration(full)} of full training and {precise_duration(proxy.seconds_per_candidate)} on the proxy"
     if saved <= 0:
-        return f"It never pays here: a candidate takes {each}."
+        return f"The proxy set never saves time here: a candidate takes {each}."
     num = math.floor((proxy.one_off_seconds or 0.0) / saved) + 1
-    return f"The proxy has paid for its making from {num:,} candidate{'s' if num > 1 else ''} on: each takes {each}."
+    return f"The proxy set saves time from {num:,} candidate{'s' if num > 1 else ''} on: each takes {each}."
 
 
 def picked_by(report: CorrelationReport) -> str:

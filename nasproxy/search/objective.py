@@ -141,6 +141,12 @@ def parse_rungs(text: str) -> tuple[tuple[str, int], ...]:
 def make_objective(config: SearchConfig, proxy: ProxySet, dataset: Dataset) -> Objective:
     """The objective of a search on ``proxy`` by ``config``.
 
+    Args:
+        config: its ``score``, ``against`` and ``rungs`` name what is measured, its ``recipe`` and ``epochs`` how
+            candidates train.
+        proxy: the proxy set that they train on.
+        dataset: the data that ``proxy`` was made of; its validation split measures them.
+
     Raises:
         NasproxyError: for names that do not exist, or rungs that cost no less than what comes after them.
     """

@@ -335,7 +335,7 @@ def test_break_even_by_hand():
     """12 s of making, 0.5 s on the proxy, 2.5 s of full training: six candidates take as long, the seventh pays."""
     report = replace(make_report(), full_seconds=2.5)
     assert "from 7 candidates on: each takes 2.5 s of full training and 0.5 s on the proxy" in break_even(report)
-    assert break_even(replace(report, full_seconds=0.4)).startswith("It never pays here")
+    assert break_even(replace(report, full_seconds=0.4)).startswith("The proxy set never saves time here")
     assert break_even(replace(report, full_seconds=None)) is None
     assert "from 7 candidates" in render_report(report)
 
@@ -425,7 +425,7 @@ def test_a_good_report_has_no_warnings():
 def test_few_candidates_are_warned_of():
     assert "n = 20 is few" in warned(make_report(20))["few candidates"]
     assert "nasproxy validate RUN --sample N" in warned(make_report(20))["few candidates"]
-    assert "What weakens this answer" in render_report(make_report(20))
+    assert "Reasons for caution" in render_report(make_report(20))
 
 
 @pytest.mark.parametrize(("low", "high", "shown"), [(-0.2, 0.4, True), (0.1, 0.4, False), (-0.4, -0.1, False)])

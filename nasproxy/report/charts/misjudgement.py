@@ -1,4 +1,4 @@
-"""Figures of "Where does it err?": misjudgement by parameter and by candidate, importance for truth and for proxy."""
+"""Figures of "Where is it wrong?": misjudgement by parameter and by candidate, importance for truth and for proxy."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def misjudged(report: CorrelationReport) -> str:
     ]
     return (
         f"It ranks {'; '.join(words)} places in a hundred, on average. "
-        f"The interval leaves out 0 for {len(clear)} of {len(known)} values; one in twenty does so by chance."
+        f"The interval excludes 0 for {len(clear)} of {len(known)} values; one in twenty does so by chance."
     )
 
 
