@@ -109,7 +109,8 @@ def rank_correlation(
     """Spearman's ρ of a score and the truth, with its 95 % interval by a bootstrap over candidates.
 
     Args:
-        score, truth: ``(n,)``, one value for each candidate; a higher one is better.
+        score: ``(n,)``, one value for each candidate; a higher one is better.
+        truth: ``(n,)``, the same for the truth.
         num_resamples: of the bootstrap.
         seed: of the bootstrap.
 

@@ -35,7 +35,8 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's ρ along the last axis; ties have their average rank.
 
     Args:
-        x, y: ``(…, n)``, one value for each candidate.
+        x: ``(…, n)``, one value for each candidate.
+        y: ``(…, n)``, one value for each candidate.
 
     Returns:
         ``(…)`` in [−1, 1]; NaN where either is constant.
@@ -59,7 +60,8 @@ def kendall(x: np.ndarray, y: np.ndarray) -> float:
     """Kendall's τ-b [K]: concordant minus discordant pairs, as a share that accounts for ties.
 
     Args:
-        x, y: ``(n,)``, one value for each candidate.
+        x: ``(n,)``, one value for each candidate.
+        y: ``(n,)``, one value for each candidate.
 
     Returns:
         A number in [−1, 1]; NaN where either is constant.
