@@ -108,7 +108,7 @@ class EpochAgreement:
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One searched candidate: its score, what that was held against, and whether no other beats it in everything."""
+    """One candidate of a Pareto search: its score, its further objectives, and whether it is on the Pareto front."""
 
     params: dict[str, Scalar]
     score: float
@@ -156,7 +156,7 @@ class CorrelationReport:
     commands: tuple[str, ...]
     objective: str = "proxy"  # what the search ranked by: a score's name, or a sum of them
     in_percent: bool = True  # whether that is an accuracy
-    against: tuple[str, ...] = ()  # what it was held against, names of scores
+    against: tuple[str, ...] = ()  # the further objectives of a Pareto search, names of scores
     front: tuple[FrontPoint, ...] = ()  # with one that was
     differences: tuple[Difference, ...] = ()  # of the proxy against every other score, tested together
     ceiling: Estimate | None = None  # how far full training agrees with itself over seeds

@@ -1,4 +1,4 @@
-"""Forest plots: one interval below another, as SVG that stands in the page and takes its colours."""
+"""Forest plots: one interval below another, as SVG inside the page, in the page's colours."""
 
 from __future__ import annotations
 

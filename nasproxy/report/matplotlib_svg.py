@@ -89,7 +89,7 @@ def _inlined(svg: str, name: str, title: str) -> str:
 
 
 def _plain(text: str, limit: int = 34) -> str:
-    """Text as it is: matplotlib would read $ as mathematics; long names are cut in the middle."""
+    """Escaped text: matplotlib would read $ as mathematics; long names are cut in the middle."""
     if len(text) > limit:
         text = f"{text[: limit // 2]}…{text[-(limit // 2 - 1) :]}"
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The report as one HTML page that carries everything and asks no network for anything."""
+"""The report as one HTML page that holds everything and loads nothing."""
 
 from __future__ import annotations
 

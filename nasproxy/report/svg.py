@@ -1,4 +1,4 @@
-"""Plots of single candidates, as SVG that stands in the page itself: every mark says under the pointer who it is.
+"""Plots of single candidates, as SVG inside the page. Every mark has a tooltip that names its candidate.
 
 Colours are the page's own (classes, not values), so that they follow it into dark mode and onto paper. Groups differ in
 shape as well as in colour. Equal input gives equal text. A mark is a circle, polygon or polyline with a ``title``; the

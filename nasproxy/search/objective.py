@@ -1,4 +1,4 @@
-"""What a search looks for: one score or a weighted sum of several, what it is held against, and cheap rungs before.
+"""What a search optimizes: one score or a weighted sum, further objectives (a Pareto search), and low-fidelity rungs.
 
 Scores have scales that cannot be added: an accuracy lies in [0, 1], synflow reaches 10³⁰. So in a sum every score
 counts by its *standing*, its rank among the same reference candidates, drawn uniformly from the space and measured
@@ -66,7 +66,7 @@ class Objective:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What a candidate that went all the way is measured by."""
+        """The values of a candidate that passed every rung."""
         return (*(task for _, task in self.terms), *self.against)
 
     @property
@@ -108,8 +108,8 @@ def check_objective(config: SearchConfig) -> None:
     against = score_names(config.against)
     if len({*names, *against}) < len(names) + len(against):
         raise NasproxyError(
-            f"What a score is held against must be something else, but got --score '{config.score}' and --against "
-            f"'{config.against}'."
+            f"--score and --against must name different scores, but got --score '{config.score}' and --against "
+            f"'{config.against}': leave one of them out."
         )
     rungs = parse_rungs(config.rungs)
     if rungs and against:

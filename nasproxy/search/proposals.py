@@ -1,9 +1,9 @@
-"""What is tried next. The same seed and the same answers give the same proposals, however many workers there are.
+"""The samplers, which propose candidates. A search proposes the same candidates with any number of workers.
 
-An Optuna sampler looks at all trials that it can see, and with several workers that depends on which one was faster.
-Here proposal k sees the answers of the trials before k − ``pending`` + 1, and of the later ones only that they are at
-work. So a search is repeatable with any number of workers or hosts, interrupted or not; the price is that a sampler
-that learns does so ``pending`` trials late.
+An Optuna sampler reads all trials that it can see, and with several workers that depends on which one was faster. Here
+proposal k sees the values of the trials before k − ``pending`` + 1, and of the later ones only that they are running.
+So a search is repeatable with any number of workers or hosts, interrupted or not. The price is a delay: a sampler that
+learns does so ``pending`` trials late.
 """
 
 from __future__ import annotations

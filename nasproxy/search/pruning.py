@@ -1,4 +1,4 @@
-"""What is given up early: a candidate climbs rungs of cheap scores, and only the best of each rung go on to the next.
+"""Early stopping: a candidate passes rungs of cheap scores, and only the best of a rung continue to the next one.
 
 The decision is made by one of Optuna's pruners, which looks at all trials that it can see; with several workers that
 depends on which was faster. Here a candidate is compared with those whose answers were known when it was proposed, so
@@ -29,10 +29,10 @@ def make_pruner(name: str, reduction: int) -> pruners.BasePruner:
 
 
 class Pruner:
-    """Decides at every rung whether a candidate goes on. Higher values are better.
+    """Decides at every rung whether a candidate trains further. Higher values are better.
 
     "halving": when its value is among the best ``1 / reduction`` of the rung's. "median": when it is not below the
-    median of those that went all the way; there must be ``reduction`` of them.
+    median of the candidates that finished; at least ``reduction`` must have finished.
     """
 
     def __init__(self, name: str, reduction: int) -> None:
@@ -45,7 +45,7 @@ class Pruner:
         return self._reduction**rung
 
     def ends(self, values: Sequence[float], known: Sequence[FrozenTrial]) -> bool:
-        """Whether a candidate with these ``values`` at its first rungs goes no further; ``known``: finished trials."""
+        """Whether a candidate with these ``values`` at its first rungs is stopped; ``known``: the finished trials."""
         view = optuna.create_study(
             direction="maximize", pruner=self._pruner, sampler=optuna.samplers.RandomSampler(seed=0)
         )

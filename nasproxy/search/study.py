@@ -28,10 +28,10 @@ FORMAT = 3  # of a study
 
 
 def default_pending(workers: int, trials: int) -> int:
-    """Candidates at work at once: enough that one slow candidate leaves other workers something to do.
+    """How many candidates are trained at the same time: enough that one slow candidate does not leave workers idle.
 
-    A fifth of the trials, but 4 to 16, so that proposals are the same with one worker or with four; more only when
-    there are more workers.
+    It is a fifth of the trials, but at least 4 and at most 16. So the proposals are the same with one worker or
+    with four. It is more only when there are more workers.
     """
     return max(workers, 4, min(16, trials // 5))
 

@@ -13,7 +13,7 @@ from nasproxy.training.ledger import Ledger
 
 @dataclass(frozen=True)
 class Session:
-    """One run at work, as :func:`~nasproxy.search.run_folder.open_session` opens it.
+    """A run that is open, as :func:`~nasproxy.search.run_folder.open_session` opens it.
 
     Args:
         run: the run folder.

@@ -126,7 +126,7 @@ def _changed(proxy: ProxySet, request: _Request, dataset: Dataset) -> str:
 
 
 def _build(path: Path, request: _Request, dataset: Dataset, choice: DeviceChoice, *, force: bool) -> Path:
-    """Plans, builds and saves the set, or resumes an interrupted build; tells the person all the way."""
+    """Plans, builds and saves the set, or resumes an interrupted build; prints its progress."""
     checkpoint = path.with_suffix(".checkpoint")
     if force:
         _forget(checkpoint, request.asked.num_sets)

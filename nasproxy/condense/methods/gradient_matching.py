@@ -1,4 +1,4 @@
-"""Dataset condensation by gradient matching: the algorithm of [DC], one line here for one line there.
+"""Dataset condensation by gradient matching: Algorithm 1 of [DC], line by line.
 
 For K freshly initialised nets, T times: match every class's gradient on the synthetic images with its gradient on a
 fresh real batch, take one step on the images, then train the net for ς_θ epochs on the synthetic set.

@@ -158,13 +158,13 @@ def _verdict(runs: Sequence[Run], pairs: Sequence[Pair], groups: Sequence[Sequen
     elif num_paired < len(pairs):
         details.append(
             f"{num_paired} of {len(pairs)} pairs are compared on the same candidates and truth; the intervals of the "
-            "others are wider for want of that."
+            "others are wider for that reason."
         )
     few = {run.key: f"n = {run.rho.n}" for run in runs if 0 < run.rho.n < FEW}
     if few:
         details.append(
             f"Fewer than {FEW} candidates tell only large differences apart: {_by_run(few)}. "
-            "nasproxy validate RUN --sample N goes on with more."
+            "Add more with nasproxy validate RUN --sample N."
         )
     details.append(
         "These are proxy sets, not methods: another seed of the same method makes another set, which may rank "

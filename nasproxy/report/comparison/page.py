@@ -1,4 +1,4 @@
-"""The comparison as one HTML page that carries everything, asks no network for anything and has no script."""
+"""The comparison as one HTML page that holds everything, loads nothing and has no script."""
 
 from __future__ import annotations
 

@@ -91,9 +91,9 @@ def _same(first: Run, second: Run, row: str, name: str) -> bool:
 
 
 def _same_truth(first: Run, second: Run) -> tuple[bool, bool]:
-    """Whether both were held against one truth, and whether its numbers are equal on the candidates they share.
+    """Whether both runs have the same truth, and whether its numbers are equal on the candidates they share.
 
-    It is one when enough of the numbers are equal, or when the same protocol made both on the same data.
+    It is the same when enough of the numbers are equal, or when the same protocol made both on the same data.
     """
     a, b = first.validated, second.validated
     shared = [name for name in a if name in b]
@@ -106,7 +106,7 @@ def _same_truth(first: Run, second: Run) -> tuple[bool, bool]:
 
 
 def _compared(first: Run, second: Run, num_resamples: int, seed: int) -> Pair:
-    """The pair with its p-value as it is."""
+    """The pair with its p-value, not adjusted."""
     a, b = first.validated, second.validated
     shared = [name for name in a if name in b]
     one_truth, equal = _same_truth(first, second)
