@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,7 +79,8 @@ def synchronized(device: torch.device) -> float:
 def run_reference(checkout: Path, dataset: Dataset, config: CondenseConfig, steps: int, between) -> None:  # type: ignore[no-untyped-def]
     """The reference's ``main()`` for ``steps`` outer steps; calls ``between()`` where each begins, and at the end."""
     sys.path.insert(0, str(checkout))
-    utils, main = importlib.import_module("utils"), importlib.import_module("main")
+    utils: Any = importlib.import_module("utils")
+    main: Any = importlib.import_module("main")
     images, labels = dataset.normalize(dataset.train.images), dataset.train.labels
 
     def get_dataset(name: str, path: str):  # type: ignore[no-untyped-def]
@@ -114,7 +116,7 @@ def peak_memory(arguments: list[str], side: str) -> dict[str, float]:
     """Megabytes in a process of its own: at the peak, and after loading everything."""
     command = [sys.executable, __file__, *arguments, "--only", side]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(output.splitlines()[-1])
 
 
 def resident(field: str) -> float:

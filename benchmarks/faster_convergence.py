@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import time
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -26,12 +27,11 @@ from nasproxy.core.devices import choose_device, hardware
 from nasproxy.data import Dataset, load_dataset
 from nasproxy.data.multi_formation import decode
 from nasproxy.networks import convnet
-from nasproxy.scores.registry import on_device
 from nasproxy.training.candidate import train_candidate
-from nasproxy.training.images import TrainingImages
+from nasproxy.training.images import TrainingImages, real_images
 
 CPU = torch.device("cpu")
-OPTIONS: dict[str, dict[str, object]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "k-means (DREAM)": {"real_choice": "kmeans"},
     "pool (Acc-DD)": {"pool": 20, "pool_epochs": 2, "perturbation": 0.09},
@@ -47,7 +47,7 @@ PROTOCOLS: dict[int, tuple[dict[str, int], tuple[int, ...]]] = {
 
 
 def accuracies(dataset: Dataset, images: torch.Tensor, labels: torch.Tensor, formation: int, nets: int) -> list[float]:
-    held_out = on_device(dataset, dataset.test, CPU)
+    held_out = real_images(dataset, dataset.test)
     seen = decode(images, formation)
     train = TrainingImages(seen, labels.repeat_interleave(len(seen) // len(images)), lambda batch: batch)
     build = partial(convnet, dataset.input_shape, dataset.num_classes, width=32, depth=1)
@@ -56,7 +56,7 @@ def accuracies(dataset: Dataset, images: torch.Tensor, labels: torch.Tensor, for
     return [100 * fit.value for fit in fits if fit.value is not None]
 
 
-def run(dataset: Dataset, ipc: int, options: dict[str, object], seed: int, nets: int) -> dict[int, dict[str, object]]:
+def run(dataset: Dataset, ipc: int, options: dict[str, Any], seed: int, nets: int) -> dict[int, dict[str, Any]]:
     """Accuracies and seconds after each number of nets."""
     loops, looks = PROTOCOLS[ipc]
     config = CondenseConfig(

@@ -201,12 +201,24 @@ class Instant:
         return [Result(job, job.evaluation(0, Fit(accuracy, 1.0, 0.0)), finished=True)]
 
 
+def random_task(train: TrainingImages, held_out: TrainingImages, recipe: Recipe) -> TrainingTask:
+    return TrainingTask(
+        score="proxy",
+        label="random images",
+        train=train,
+        held_out=held_out,
+        recipe=recipe,
+        num_classes=NUM_CLASSES,
+        setting="benchmark",
+    )
+
+
 def overhead(trials: int, sampler: str) -> None:
     """Milliseconds per trial of everything but training, and the memory it takes, by the thousand."""
     space = load_space("nasbench201_space")
     inspection = inspect_space(space, SHAPE, NUM_CLASSES, sample=1)
     object.__setattr__(inspection, "_results", Tried())
-    task = TrainingTask("proxy", "none", images(1, 0), images(1, 0), RECIPE, NUM_CLASSES, "overhead")
+    task = random_task(images(1, 0), images(1, 0), RECIPE)
     rows: list[dict[str, float]] = []
     started = time.perf_counter()
 
@@ -260,9 +272,7 @@ def main() -> None:
 
     space = load_space("convnet_space")
     recipe = Recipe(lr=RECIPE.lr, epochs=max(1, EPOCHS // args.scale))
-    task = TrainingTask(
-        "proxy", "random", images(IMAGES, 0), images(HELD_OUT // args.scale, 1), recipe, NUM_CLASSES, "benchmark"
-    )
+    task = random_task(images(IMAGES, 0), images(HELD_OUT // args.scale, 1), recipe)
     rng = np.random.default_rng(0)
     grid = list(space.enumerate())
     drawn = {
