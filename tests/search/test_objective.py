@@ -56,7 +56,7 @@ def test_what_is_no_score_is_refused(text, said):
     ("settings", "said"),
     [
         ({"against": "param"}, "params"),
-        ({"against": "proxy"}, "something else"),
+        ({"against": "proxy"}, "must name different scores"),
         ({"against": "params", "rungs": "naswot"}, "leave one of the two out"),
         ({"rungs": "epochs=0"}, "epochs=N"),
         ({"rungs": "widths=3"}, "epochs=N"),
