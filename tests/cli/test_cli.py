@@ -41,17 +41,17 @@ FAST_SEARCH = [
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory):
-    """A folder in which the whole road was walked once."""
-    folder = tmp_path_factory.mktemp("road")
+def pipeline(tmp_path_factory):
+    """A folder in which a proxy set was built and a space was searched."""
+    folder = tmp_path_factory.mktemp("pipeline")
     built = nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
     searched = nasproxy(folder, "search", "--space", "convnet_small.yaml", *FAST_SEARCH, "--workers", "2")
     (run,) = (folder / "reports").iterdir()
     return folder, run, built, searched
 
 
-def test_build_says_what_it_does_and_writes_the_set(road):
-    folder, _, built, _ = road
+def test_build_says_what_it_does_and_writes_the_set(pipeline):
+    folder, _, built, _ = pipeline
     assert re.search(r"^device +CPU", built, re.MULTILINE)
     assert re.search(
         r"^data +digits: .* train, .* validation, .* test images of 1×8×8, 10 classes", built, re.MULTILINE
@@ -66,8 +66,8 @@ def test_build_says_what_it_does_and_writes_the_set(road):
     assert not path.with_suffix(".checkpoint").exists()
 
 
-def test_a_set_by_a_default_that_has_changed_since_is_told_of(road, tmp_path):
-    (path,) = (road[0] / "proxies").glob("*.safetensors")
+def test_a_set_by_a_default_that_has_changed_since_is_told_of(pipeline, tmp_path):
+    (path,) = (pipeline[0] / "proxies").glob("*.safetensors")
     proxy = load_proxy(path)
     config = proxy.provenance["config"] | {"lr_img": 0.01}
     old = replace(proxy, provenance=proxy.provenance | {"config": config})
@@ -77,8 +77,8 @@ def test_a_set_by_a_default_that_has_changed_since_is_told_of(road, tmp_path):
     assert "its settings differ from those that this command chooses now: lr_img was 0.01, is 0.1" in text
 
 
-def test_building_again_is_done_at_once(road):
-    folder = road[0]
+def test_building_again_is_done_at_once(pipeline):
+    folder = pipeline[0]
     before = {path: path.read_bytes() for path in (folder / "proxies").glob("*.safetensors")}
     text = nasproxy(folder, "build-proxy", "--dataset", "digits", *FAST_BUILD)
     assert "is built already" in text
@@ -86,8 +86,8 @@ def test_building_again_is_done_at_once(road):
     assert {path: path.read_bytes() for path in (folder / "proxies").glob("*.safetensors")} == before
 
 
-def test_search_takes_the_newest_proxy_and_walks_on_to_the_report(road):
-    _, run, _, searched = road
+def test_search_takes_the_newest_proxy_and_walks_on_to_the_report(pipeline):
+    _, run, _, searched = pipeline
     assert "the newest one" in searched
     assert "72 cannot" in searched  # four poolings of 8×8
     assert f"report    {Path('reports') / run.name / 'report.html'}" in searched
@@ -109,8 +109,8 @@ def test_search_takes_the_newest_proxy_and_walks_on_to_the_report(road):
     assert report["pick_test_accuracy"] is not None
 
 
-def test_the_same_search_again_trains_nothing(road):
-    folder, run, _, _ = road
+def test_the_same_search_again_trains_nothing(pipeline):
+    folder, run, _, _ = pipeline
     before = json.loads((run / "report.json").read_text())
     again = nasproxy(folder, "search", "--space", "convnet_small.yaml", *FAST_SEARCH)
     assert "resume" in again
@@ -118,8 +118,8 @@ def test_the_same_search_again_trains_nothing(road):
     assert {**before, "created": ""} == {**after, "created": ""}
 
 
-def test_a_larger_sample_goes_on_from_the_smaller(road):
-    folder, run, _, _ = road
+def test_a_larger_sample_goes_on_from_the_smaller(pipeline):
+    folder, run, _, _ = pipeline
     small = json.loads((run / "report.json").read_text())
     nasproxy(folder, "validate", run, "--sample", 7)
     large = json.loads((run / "report.json").read_text())
@@ -133,9 +133,9 @@ def test_a_larger_sample_goes_on_from_the_smaller(road):
     nasproxy(folder, "validate", run, "--sample", 5)  # as the other tests expect it
 
 
-def test_another_set_and_all_baselines_join_a_finished_run(road, tmp_path):
+def test_another_set_and_all_baselines_join_a_finished_run(pipeline, tmp_path):
     """What is trained stays; the copy of the other set is kept, so that its file may go."""
-    folder, run, _, _ = road
+    folder, run, _, _ = pipeline
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     other = tmp_path / "kmeans.safetensors"
@@ -161,8 +161,8 @@ def test_another_set_and_all_baselines_join_a_finished_run(road, tmp_path):
     assert {**report, "created": "", "commands": 0} == {**again, "created": "", "commands": 0}
 
 
-def test_the_plan_says_how_many_candidates_an_interval_takes(road):
-    said = nasproxy(road[0], "validate", road[1], "--plan")
+def test_the_plan_says_how_many_candidates_an_interval_takes(pipeline):
+    said = nasproxy(pipeline[0], "validate", pipeline[1], "--plan")
     assert "width of the 95 % interval" in said
     widths = re.findall(r"^ +(0\.\d\d) +([\d,]+) +([\d,]+) +(.+)$", said, re.MULTILINE)
     assert [width for width, *_ in widths] == ["0.50", "0.40", "0.30", "0.25", "0.20", "0.15", "0.10"]
@@ -171,15 +171,15 @@ def test_the_plan_says_how_many_candidates_an_interval_takes(road):
     assert any("about" in time or "more than the space has" in time for *_, time in widths)
 
 
-def test_report_writes_the_same_page_again(road, tmp_path):
-    folder, run, _, _ = road
+def test_report_writes_the_same_page_again(pipeline, tmp_path):
+    folder, run, _, _ = pipeline
     text = nasproxy(folder, "report", run, "--out", tmp_path / "copy.html")
     assert "copy.html" in text
     assert (tmp_path / "copy.html").read_text() == (run / "report.html").read_text()
 
 
-def test_the_reports_commands_repeat_the_run(road, tmp_path):
-    folder, run, _, _ = road
+def test_the_reports_commands_repeat_the_run(pipeline, tmp_path):
+    folder, run, _, _ = pipeline
     build, search = json.loads((run / "report.json").read_text())["commands"]
     assert build.startswith("nasproxy build-proxy --dataset digits ")
     nasproxy(folder, *shlex.split(build)[1:], "--out", tmp_path / "again.safetensors")
@@ -187,8 +187,8 @@ def test_the_reports_commands_repeat_the_run(road, tmp_path):
     assert "resume" in nasproxy(folder, *shlex.split(search)[1:], "--out", run)
 
 
-def test_check_and_list(road):
-    folder = road[0]
+def test_check_and_list(pipeline):
+    folder = pipeline[0]
     (proxy,) = (folder / "proxies").glob("*.safetensors")
     assert "is intact" in nasproxy(folder, "check", proxy)
     assert "the proxy set was built from this data set, digits" in nasproxy(
@@ -201,8 +201,8 @@ def test_check_and_list(road):
         assert re.search(rf"^  {name}\b", listed, re.MULTILINE), name
 
 
-def test_truth_from_a_table_trains_nothing_on_the_full_data(road, tmp_path):
-    folder = road[0]
+def test_truth_from_a_table_trains_nothing_on_the_full_data(pipeline, tmp_path):
+    folder = pipeline[0]
     table = tmp_path / "truth.csv"
     rows = ["width,depth,activation,norm,pooling,accuracy"]
     for width in (8, 16, 32):
@@ -220,8 +220,8 @@ def test_truth_from_a_table_trains_nothing_on_the_full_data(road, tmp_path):
     assert "Full training" not in text
 
 
-def test_evaluate_takes_the_newest_proxy_and_goes_on(road, tmp_path):
-    folder = road[0]
+def test_evaluate_takes_the_newest_proxy_and_goes_on(pipeline, tmp_path):
+    folder = pipeline[0]
     options = ["--nets", 2, "--epochs", 3, "--network", "convnet:width=4,depth=1", "--network", "mlp:width=8"]
     text = nasproxy(folder, "evaluate", *options, "--csv", tmp_path / "rows.csv")
     table = text.split("\n\n")[1]
@@ -318,8 +318,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
-def test_bad_input_gets_one_sentence_and_exit_code_2(road, arguments, message):
-    text = nasproxy(road[0], *arguments, code=2)
+def test_bad_input_gets_one_sentence_and_exit_code_2(pipeline, arguments, message):
+    text = nasproxy(pipeline[0], *arguments, code=2)
     (line,) = [line for line in text.splitlines() if line.startswith("nasproxy: ")]
     assert message in line
 
@@ -347,8 +347,8 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
-def test_damaged_proxy_files_are_refused(road, tmp_path, damage):
-    (good,) = (road[0] / "proxies").glob("*.safetensors")
+def test_damaged_proxy_files_are_refused(pipeline, tmp_path, damage):
+    (good,) = (pipeline[0] / "proxies").glob("*.safetensors")
     path = tmp_path / "bad.safetensors"
     data = bytearray(good.read_bytes())
     if damage == "truncated":
@@ -363,7 +363,7 @@ def test_damaged_proxy_files_are_refused(road, tmp_path, damage):
         assert "bad.safetensors" in text
 
 
-def test_a_proxy_of_other_data_is_refused(road, tmp_path):
+def test_a_proxy_of_other_data_is_refused(pipeline, tmp_path):
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -372,13 +372,13 @@ def test_a_proxy_of_other_data_is_refused(road, tmp_path):
         arrays[f"{split}_images"] = rng.integers(0, 255, (n, 8, 8), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(n) % 10
     np.savez(tmp_path / "other.npz", **arrays)
-    (proxy,) = (road[0] / "proxies").glob("*.safetensors")
+    (proxy,) = (pipeline[0] / "proxies").glob("*.safetensors")
     arguments = ["search", "--space", "convnet_small", "--proxy", proxy, "--dataset", tmp_path / "other.npz"]
     assert "must come from the data it is used with" in nasproxy(tmp_path, *arguments, code=2)
 
 
-def test_a_changed_space_is_not_mixed_into_a_run(road, tmp_path):
-    folder = road[0]
+def test_a_changed_space_is_not_mixed_into_a_run(pipeline, tmp_path):
+    folder = pipeline[0]
     space = tmp_path / "s.yaml"
     space.write_text("name: s\nnetwork: convnet\nparameters:\n  width: [4, 8]\n  depth: [1, 2]\n")
     arguments = [
@@ -410,15 +410,15 @@ def test_a_changed_space_is_not_mixed_into_a_run(road, tmp_path):
     assert "was changed since" in nasproxy(folder, "validate", tmp_path / "run", code=2)
 
 
-def test_a_space_none_of_whose_candidates_fits_is_refused(road, tmp_path):
+def test_a_space_none_of_whose_candidates_fits_is_refused(pipeline, tmp_path):
     space = tmp_path / "s.yaml"
     space.write_text("name: s\nnetwork: convnet\nparameters:\n  depth: [4, 5]\n  width: [4]\n")
-    assert "No candidate of space 's'" in nasproxy(road[0], "search", "--space", space, code=2)
+    assert "No candidate of space 's'" in nasproxy(pipeline[0], "search", "--space", space, code=2)
 
 
-def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(road, tmp_path):
+def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(pipeline, tmp_path):
     """Lines of JSON alone on standard output; the savings, a row per score, and the pick as a program."""
-    folder, run = road[0], tmp_path / "run"
+    folder, run = pipeline[0], tmp_path / "run"
     settings = ["--trials", "9", "--epochs", "4", "--rungs", "naswot,epochs=2", "--sampler", "random"]
     checked = [
         "--sample",
@@ -464,8 +464,8 @@ def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(road, tmp
     assert "--scores synflow,early_stop" in line
 
 
-def test_a_search_by_a_vote_against_sizes_shows_the_front(road, tmp_path):
-    folder, run = road[0], tmp_path / "run"
+def test_a_search_by_a_vote_against_sizes_shows_the_front(pipeline, tmp_path):
+    folder, run = pipeline[0], tmp_path / "run"
     arguments = ["--trials", "6", "--epochs", "2", "--score", "naswot+synflow", "--against", "params", "--no-validate"]
     said = nasproxy(folder, "search", "--space", "convnet_small:depth=1", *arguments, "--out", run)
     assert "counts by its rank among 20 random candidates" in said
