@@ -11,6 +11,16 @@ from nasproxy.data.proxy_set import ProxySet
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.training.results import Evaluation, FailureKind
 
+TINY_SPACE = """
+name: tiny
+network: convnet
+parameters:
+  width: [4, 8]
+  depth: [1, 2]
+  activation: [relu, sigmoid]
+  norm: [none, batch]
+"""
+
 
 def toy_split(num_per_class, seed, *, num_classes=3, shape=(1, 8, 8)):
     """Class c: a bright horizontal bar at row 2c + 1 under noise."""

@@ -1,6 +1,6 @@
 """Several proxy sets on one page: how well nets train on each, what each cost, and what it looks like.
 
-The page stands alone, has no script and asks no network for anything; equal sets and trainings give equal bytes.
+The page stands alone, has no script and loads nothing from a network; equal sets and trainings give equal bytes.
 """
 
 from __future__ import annotations
@@ -99,10 +99,12 @@ def _sentence(sets: Sequence[Evaluated], net: NetSpec) -> str:
         gap = difference_interval(_units(first, net), _units(second, net))
         sure = gap.low is not None and gap.low > 0
         text += f" Its lead over {second.proxy.method} is {points_interval(gap)}" + (
-            ", which is more than chance makes of it" if sure else ", which may be chance"
+            ", more than chance explains" if sure else ", which may be chance"
         )
         single = sure and min(first.proxy.num_sets, second.proxy.num_sets) == 1
-        text += f"{' on these very sets; others may differ' if single else ''}."
+        text += "."
+        if single:
+            text += " Only one set of a method was measured; another seed may give another result."
     useless = [one.proxy.method for one in order if _beats_random(one, net) is False and one.proxy.method != "random"]
     if useless:
         text += f" Not shown to train better than random real images: {', '.join(useless)}."

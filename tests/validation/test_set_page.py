@@ -34,7 +34,7 @@ def test_the_best_is_named_with_its_lead_and_what_is_no_better_than_chance():
     assert finding.size == "2 per class"
     gap = difference_interval([0.71, 0.72], [0.51, 0.505])
     assert f"kmeans trains best: {percent_interval(some_sets()[1].comparisons[0].row.mean)}." in finding.sentence
-    assert f"Its lead over herding is {points_interval(gap)}, which is more than chance" in finding.sentence
+    assert f"Its lead over herding is {points_interval(gap)}, more than chance explains." in finding.sentence
     assert "Not shown" not in finding.sentence
 
 
@@ -51,7 +51,9 @@ def test_without_random_images_nothing_is_said_of_them_and_one_set_each_is_said(
     bare = [replace(one, comparisons=(replace(one.comparisons[0], baseline=None),)) for one in sets]
     (finding,) = findings(bare)
     assert "Not shown" not in finding.sentence
-    assert finding.sentence.endswith("more than chance makes of it on these very sets; others may differ.")
+    assert finding.sentence.endswith(
+        "more than chance explains. Only one set of a method was measured; another seed may give another result."
+    )
 
 
 def test_sizes_are_judged_apart_and_only_on_shared_nets():

@@ -2,26 +2,17 @@ import gzip
 
 import pytest
 from tables import written
+from toy import TINY_SPACE
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks.nasbench201 import CELL_OPERATIONS, cell_options
 from nasproxy.spaces import load_space
 from nasproxy.validation.truth_table import load_truth
 
-SPACE = """
-name: tiny
-network: convnet
-parameters:
-  width: [4, 8]
-  depth: [1, 2]
-  activation: [relu, sigmoid]
-  norm: [none, batch]
-"""
-
 
 @pytest.fixture
 def space(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SPACE)
+    (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
     return load_space(tmp_path / "tiny.yaml")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from tables import written
-from toy import toy_dataset, toy_proxy, toy_sets
+from toy import TINY_SPACE, toy_dataset, toy_proxy, toy_sets
 
 from nasproxy.config import SearchConfig, ValidateConfig
 from nasproxy.core.errors import NasproxyError
@@ -22,21 +22,11 @@ from nasproxy.validation.validate import validate
 
 CPU = torch.device("cpu")
 
-SPACE = """
-name: tiny
-network: convnet
-parameters:
-  width: [4, 8]
-  depth: [1, 2]
-  activation: [relu, sigmoid]
-  norm: [none, batch]
-"""
-
 
 @pytest.fixture
 def parts(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text(SPACE)
+    path.write_text(TINY_SPACE)
     space = load_space(path)
     dataset = toy_dataset()
     proxy = toy_proxy(dataset, epochs=3)

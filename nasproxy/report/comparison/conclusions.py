@@ -142,7 +142,7 @@ def _verdict(runs: Sequence[Run], pairs: Sequence[Pair], groups: Sequence[Sequen
             among = "can be said only " + " and ".join(f"among {listed(group)}" for group in several)
         level = "unknown"
         sentence = (
-            f"These runs do not answer one question, for they differ in {listed(named)}: which proxy set ranks best "
+            f"These runs cannot all be compared, because they differ in {listed(named)}: which proxy set ranks best "
             f"{among}."
         )
         details.append(_UNLIKE)
