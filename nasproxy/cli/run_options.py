@@ -27,7 +27,16 @@ from nasproxy.cli.shared_options import (
     newest_run,
     panel,
 )
-from nasproxy.config import PRUNERS, RECIPES, SAMPLERS, TRAINING_PRECISIONS, SearchConfig, ValidateConfig
+from nasproxy.config import (
+    LONGER_TIMES,
+    LONGEST,
+    PRUNERS,
+    RECIPES,
+    SAMPLERS,
+    TRAINING_PRECISIONS,
+    SearchConfig,
+    ValidateConfig,
+)
 
 _training = panel("Training of candidates")
 _validation = panel("Validation")
@@ -74,6 +83,21 @@ FullSeeds = Annotated[
     _validation(
         help="Number of training runs per candidate on the full data, each with its own seed.",
         show_default=str(ValidateConfig.seeds),
+    ),
+]
+LongSample = Annotated[
+    int | None,
+    _validation(
+        help="Number of sampled candidates to train longer as well, which shows whether training on the full data is "
+        "long enough to rank; 0 checks nothing.",
+        show_default=str(ValidateConfig.long_sample),
+    ),
+]
+LongEpochs = Annotated[
+    int | None,
+    _validation(
+        help="Epochs of that longer training.",
+        show_default=f"{LONGER_TIMES} times --full-epochs, at most {LONGEST}",
     ),
 ]
 FullPrecision = Annotated[
@@ -161,6 +185,8 @@ def search(
     full_images: FullImages = None,
     full_seeds: FullSeeds = None,
     full_precision: FullPrecision = None,
+    long_sample: LongSample = None,
+    long_epochs: LongEpochs = None,
     scores: Scores = None,
     beside: Beside = None,
     truth: Truth = None,
@@ -250,6 +276,8 @@ def search(
                     images=full_images,
                     precision=full_precision,
                     seeds=full_seeds,
+                    long_sample=long_sample,
+                    long_epochs=long_epochs,
                     seed=seed,
                     scores=scores,
                 ),
@@ -278,7 +306,8 @@ def validate(
         typer.Option(
             "--plan",
             metavar=NO_VALUE,
-            help="Only print how many candidates narrower intervals need, and how long their training takes.",
+            help="Only print how many candidates narrower intervals need, which length of training on the full data is "
+            "recommended, and how long both take.",
         ),
     ] = False,
     workers: Workers = None,
@@ -289,6 +318,8 @@ def validate(
     full_images: Annotated[int | None, _of_run(FullImages)] = None,
     full_seeds: Annotated[int | None, _of_run(FullSeeds)] = None,
     full_precision: Annotated[str | None, _of_run(FullPrecision)] = None,
+    long_sample: Annotated[int | None, _of_run(LongSample)] = None,
+    long_epochs: Annotated[int | None, _of_run(LongEpochs)] = None,
     scores: Annotated[str | None, _of_run(Scores)] = None,
     beside: Annotated[list[Path] | None, _of_run(Beside)] = None,
     truth: Annotated[Path | None, _of_run(Truth)] = None,
@@ -316,6 +347,8 @@ def validate(
                 images=full_images,
                 precision=full_precision,
                 seeds=full_seeds,
+                long_sample=long_sample,
+                long_epochs=long_epochs,
                 scores=scores,
             ),
             commands.DataOptions(dataset, data_dir, offline, device),

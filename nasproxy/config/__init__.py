@@ -34,6 +34,9 @@ from nasproxy.config.recipes import (
 )
 from nasproxy.config.searching import (
     COMPARED,
+    FULL_LENGTH,
+    LONGER_TIMES,
+    LONGEST,
     PRUNERS,
     SAMPLERS,
     TRAINING_PRECISIONS,
@@ -50,8 +53,11 @@ __all__ = [
     "CUTOUT_FROM_EPOCHS",
     "DISTANCE_NAMES",
     "FEATURES",
+    "FULL_LENGTH",
     "FULL_RECIPE",
     "INITS",
+    "LONGER_TIMES",
+    "LONGEST",
     "METHODS",
     "NET_DATA",
     "NET_INITS",

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 
 from nasproxy.config.common import at_least
 from nasproxy.config.recipes import FULL_RECIPE, RECIPES
-from nasproxy.core.errors import unknown
+from nasproxy.core.errors import NasproxyError, unknown
 
 # Of a candidate's training. On small sets, in bfloat16 scores agree with those in float32 better than two seeds of
 # float32 do (benchmarks/LOG.md).
 TRAINING_PRECISIONS = ("float32", "bfloat16")
+
+# A training on all images for so many epochs is as long as those of published benchmarks, and it is not checked by a
+# longer one (NAS-Bench-101: 108 epochs; NAS-Bench-201: 200).
+FULL_LENGTH = 100
+LONGEST = 200  # epochs of a check, unless they are given
+LONGER_TIMES = 4  # a check trains so many times as long
 
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "brute-force")
 PRUNERS = ("halving", "median")
@@ -84,6 +90,9 @@ class ValidateConfig:
         scores: names separated by commas, "all" or "none": scores that are compared with the full accuracy, besides the
             proxy, the random subset, parameters and FLOPs.
         precision: of the products in full training.
+        long_sample: candidates of the sample that are trained longer as well, which shows whether full training is long
+            enough to rank; 0: none.
+        long_epochs: of that longer training; None: ``LONGER_TIMES`` as many as ``epochs``, and at most ``LONGEST``.
 
     Raises:
         NasproxyError: for a value that is out of range or an unknown name.
@@ -98,12 +107,32 @@ class ValidateConfig:
     seed: int = 0
     scores: str = "all"
     precision: str = "float32"
+    long_sample: int = 8
+    long_epochs: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in TRAINING_PRECISIONS:
             raise unknown("precision", self.precision, TRAINING_PRECISIONS)
         at_least(1, epochs=self.epochs, images=self.images, seeds=self.seeds, k=self.k)
-        at_least(0, sample=self.sample, top=self.top, seed=self.seed)
+        at_least(0, sample=self.sample, top=self.top, seed=self.seed, long_sample=self.long_sample)
+        if self.long_epochs is not None and self.long_epochs <= self.epochs:
+            raise NasproxyError(
+                f"`long_epochs > epochs` must hold, because a longer training checks full training, but got "
+                f"long_epochs={self.long_epochs} and epochs={self.epochs}: give more, or long_sample=0 for no check."
+            )
+
+    def epochs_of_check(self) -> int:
+        """Epochs of the longer training."""
+        return self.long_epochs or max(self.epochs + 1, min(LONGER_TIMES * self.epochs, LONGEST))
+
+    def is_full_length(self, num_train: int) -> bool:
+        """Whether full training is as long as published benchmarks train; the data have ``num_train`` images."""
+        return self.epochs >= FULL_LENGTH and (self.images is None or self.images >= num_train)
+
+    def num_checked(self, num_train: int) -> int:
+        """How many candidates are trained longer as well: none where full training has full length."""
+        asked = self.long_epochs is not None
+        return 0 if self.is_full_length(num_train) and not asked else min(self.long_sample, self.sample)
 
 
 @dataclass(frozen=True)

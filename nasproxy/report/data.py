@@ -26,7 +26,9 @@ class CandidateRow:
 
     ``group``: "sample" was drawn uniformly from the space and makes the global numbers; "top" are the search's best.
     Accuracies are fractions; None where a training failed or was not done. ``stds`` are those of the scores over seeds,
-    ``curve`` is the mean accuracy after some of the epochs of full training.
+    ``curve`` is the mean accuracy after some of the epochs of full training. ``by_seed``: the full accuracy of every
+    seed. ``long_truth``: the accuracy after the longer training that checks full training, of the candidates that have
+    one.
     """
 
     id: str
@@ -39,6 +41,56 @@ class CandidateRow:
     ranking: dict[str, float]  # what the correlations rank by: accuracies with the loss breaking ties, or counts
     stds: dict[str, float] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
+    by_seed: tuple[float, ...] = ()
+    long_truth: float | None = None
+
+    @property
+    def label(self) -> str:
+        return label_of(self.params)
+
+
+@dataclass(frozen=True)
+class LengthPoint:
+    """A score's ρ with the accuracy after ``epochs`` epochs.
+
+    ``within``: the accuracy is from within full training, whose learning rate is still high there, so that it is lower
+    than that of a training which ends there. Otherwise a training ended there.
+    """
+
+    epochs: int
+    spearman: Estimate
+    within: bool
+
+
+@dataclass(frozen=True)
+class TruthLength:
+    """How long full training was, and whether a longer one ranks alike.
+
+    ``full_length``: it is as long as published benchmarks train. ``agreement``: ρ of full accuracy with the accuracy
+    after ``long_epochs`` epochs, on the candidates that were trained longer; None where none was. ``num_failed`` of
+    these trainings gave no number. ``long_seconds``: of one of them.
+    """
+
+    epochs: int
+    images: int
+    full_length: bool
+    long_epochs: int | None = None
+    agreement: Estimate | None = None
+    num_failed: int = 0
+    long_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class StuckSeed:
+    """A training that stayed at the accuracy of chance, while another seed of the same candidate did not.
+
+    ``accuracies``: of all seeds of the candidate by ``score``.
+    """
+
+    candidate: str
+    params: dict[str, Scalar]
+    score: str
+    accuracies: tuple[float, ...]
 
     @property
     def label(self) -> str:
@@ -49,6 +101,10 @@ class CandidateRow:
 class ScoreSummary:
     """One row of the table of scores; ``agreement`` is on the uniform sample.
 
+    ``lengths``: its ρ with trainings of several lengths. ``fall``: how much lower its ρ is with full accuracy than with
+    the accuracy after the first epochs; where the interval lies below 0, it ranks what learns fast.
+    ``with_failures``: ρ on all drawn candidates with failed trainings ranked last, where some failed.
+    ``with_medians``: ρ with the median over the seeds of full training in place of the mean, from three seeds on.
     ``parts`` say where it comes from, ``reliability`` how far the score agrees with itself over seeds, ``corrected``
     what its ρ would be without the noise of seeds in score and truth, ``effects`` what it thinks of the space's
     parameters, ``biases`` where it misjudges them. ``trained``: it is an accuracy. Costs are means over the sample,
@@ -69,6 +125,10 @@ class ScoreSummary:
     trained: bool = False
     flops_per_candidate: float | None = None
     joules_per_candidate: float | None = None
+    lengths: tuple[LengthPoint, ...] = ()
+    fall: Estimate | None = None
+    with_failures: Estimate | None = None
+    with_medians: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +224,8 @@ class CorrelationReport:
     full_seconds: float | None = None  # of full training alone
     effects: tuple[Effect, ...] = ()  # of the space's parameters on full accuracy
     epochs: tuple[EpochAgreement, ...] = ()
+    length: TruthLength | None = None  # None: the truth comes from a table, or the report is an old one
+    stuck: tuple[StuckSeed, ...] = ()
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)

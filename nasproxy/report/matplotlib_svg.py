@@ -103,12 +103,13 @@ def curves_svg(
     name: str,
     title: str = "",
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    log: bool = False,
 ) -> str:
     """Lines ``(label, x, y)``, the first one thick; ``bands`` are what lies between low and high around a line.
 
-    ``name`` must be its own among the figures of a page.
+    ``name`` must be its own among the figures of a page. ``log``: x is on a logarithmic scale, marked at 1, 3, 10, ….
     """
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     columns = 2 if all(len(label) <= 28 for label, *_ in lines) else 1
     figure, axes = _figure(SIZE[1] + LEGEND_ROW * -(-len(lines) // columns))
@@ -121,7 +122,13 @@ def curves_svg(
         axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, label=_plain(label, 44))
     # Above the axes: inside, it would lie on some line.
     figure.legend(loc="outside upper left", ncols=columns, fontsize=8, frameon=False, labelcolor=INK, borderpad=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # k and n are counts
+    if log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator([1, 3, 10, 30, 100, 300, 1000]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # k and n are counts
     axes.set_xlabel(_plain(xlabel, 60), fontsize=9, color=INK)
     axes.set_ylabel(_plain(ylabel, 60), fontsize=9, color=INK)
     return _svg(figure, name, title or f"{ylabel} against {xlabel}")

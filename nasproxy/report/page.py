@@ -21,6 +21,7 @@ from nasproxy.core.wording import amount, compact, energy_text, percent, precise
 from nasproxy.report import charts
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
+from nasproxy.report.length import checked_by
 from nasproxy.report.verdict import ANSWERS, VERDICTS, advice, break_even, picked_by, verdict, warnings_of
 from nasproxy.report.wording import p_value, rho_text
 
@@ -72,16 +73,20 @@ def candidates_csv(report: CorrelationReport) -> str:
     parameters = _union([list(row.params) for row in rows])
     scores, stds = _union([list(row.scores) for row in rows]), _union([list(row.stds) for row in rows])
     epochs = sorted({epoch for row in rows for epoch, _ in row.curve})
+    num_seeds = max((len(row.by_seed) for row in rows), default=0)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["id", "group", *parameters, "full_accuracy", "full_std", "full_seeds", *scores]
+        + [f"full_accuracy_seed_{seed}" for seed in range(num_seeds)]
+        + ["longer_accuracy"]
         + [f"{name}_std" for name in stds]
         + [f"accuracy_epoch_{epoch}" for epoch in epochs]
     )
     for row in rows:
         curve = dict(row.curve)
         measured = [row.truth, row.truth_std, row.truth_seeds, *(row.scores.get(name) for name in scores)]
+        measured += [*row.by_seed, *[None] * (num_seeds - len(row.by_seed)), row.long_truth]
         measured += [*(row.stds.get(name) for name in stds), *(curve.get(epoch) for epoch in epochs)]
         values = [row.params.get(name, "") for name in parameters]
         writer.writerow([row.id, row.group, *values, *("" if value is None else value for value in measured)])
@@ -194,6 +199,7 @@ def render_report(report: CorrelationReport) -> str:
         picked_by=picked_by(report),
         advice=advice(report),
         break_even=break_even(report),
+        checked_by=checked_by(report),
         rules=VERDICTS,
         charts=charts,
         pairs=charts.pairs(report),

@@ -8,9 +8,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nasproxy.config import FULL_LENGTH
 from nasproxy.core.wording import compact, percent, precise_duration, signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.data import CandidateRow, CorrelationReport, ScoreSummary
+from nasproxy.report.length import (
+    HOLDS,
+    capped_claim,
+    falling,
+    ranks_like_short_training,
+    short_truth,
+    standing,
+    truth_holds,
+)
 from nasproxy.report.wording import p_text, rho_text
 
 
@@ -26,6 +36,8 @@ class Verdict:
 VERDICTS = {
     "believe": "the interval of ρ lies above 0, and so does that of the difference to the random subset",
     "weak": "the interval of ρ lies above 0, but an advantage over the random subset is not shown",
+    "short": "the interval of ρ lies above 0, but full training is not shown to rank as longer training does (it is "
+    f"where the interval of their ρ lies above {HOLDS:g}, and where it has {FULL_LENGTH} epochs on all images)",
     "worse": "the random subset ranks better: the interval of the difference lies below 0",
     "not_shown": "the interval of ρ includes 0",
     "harmful": "the interval of ρ lies below 0",
@@ -35,6 +47,7 @@ VERDICTS = {
 ANSWERS = {  # to "Can I trust this proxy?"
     "believe": "Yes.",
     "weak": "Only partly.",
+    "short": "Only for short training.",
     "worse": "No.",
     "not_shown": "Not on this evidence.",
     "harmful": "No.",
@@ -69,11 +82,16 @@ def verdict(report: CorrelationReport) -> Verdict:
         level, claim = "worse", "This proxy set ranks architectures worse than random real images"
     elif rho.low <= 0:
         level, claim = "not_shown", "This proxy set is not shown to rank architectures better than chance"
+    elif standing(report).capped:
+        level, claim = "short", ranks_like_short_training(report, better=better)
     elif better:
         level, claim = "believe", "This proxy set ranks architectures, and better than random real images"
     else:
         level, claim = "weak", "This proxy set ranks architectures, but not demonstrably better than random real images"
+    if standing(report).capped and level != "short":
+        claim = capped_claim(report, claim)
     details = [f"Equally many random images: {against}."]
+    details += [words for words in (truth_holds(report), falling(report)) if words]
     details += _rivals(report)
     free = [s for s in report.scores if s.name in ("params", "flops") and s.agreement.spearman.value is not None]
     if free:
@@ -162,11 +180,13 @@ def warnings_of(report: CorrelationReport) -> tuple[tuple[str, str], ...]:
     drawn = [row for row in report.candidates if row.group == "sample"]
     measured = [row for row in drawn if row.truth is not None and row.ranking]
     found = [
+        ("short full training", short_truth(report)),
         ("few candidates", _few(proxy.agreement.n)),
         ("no sign of agreement", _includes_zero(proxy.agreement.spearman)),
         ("little to tell apart", _range_restriction(measured)),
         ("ties", _ties(measured, trained=report.full_seconds is not None)),
-        ("candidates left out", _left_out(len(drawn), proxy.agreement.n)),
+        ("candidates left out", _left_out(len(drawn), proxy)),
+        ("seeds that did not learn", _stuck(report)),
     ]
     return tuple((kind, sentence) for kind, sentence in found if sentence)
 
@@ -235,13 +255,40 @@ def _tied(values: Sequence[float | None]) -> float:
     return sum(num * (num - 1) for num in Counter(known).values()) / pairs if pairs else 0.0
 
 
-def _left_out(drawn: int, n: int) -> str:
+def _left_out(drawn: int, proxy: ScoreSummary) -> str:
+    n = proxy.agreement.n
     if drawn <= n:
         return ""
     verb = "is" if drawn - n == 1 else "are"
+    more = "If the proxy ranks such candidates high, it is worse than it looks."
+    if proxy.with_failures is not None:
+        more = (
+            f"With failed trainings ranked last ρ is {rho_text(proxy.with_failures)}, n = {proxy.with_failures.n}; "
+            f"without them it is {rho_text(proxy.agreement.spearman)}."
+        )
     return (
-        f"{drawn - n} of the {drawn} candidates that were drawn {verb} not counted, because a training failed. "
-        "If the proxy ranks such candidates high, it is worse than it looks. The reasons are at the end of the page."
+        f"{drawn - n} of the {drawn} candidates that were drawn {verb} not counted, because a training failed. {more} "
+        "The reasons are at the end of the page."
+    )
+
+
+MAX_STUCK = 3  # that are named
+
+
+def _stuck(report: CorrelationReport) -> str:
+    """Which trainings stayed at chance while another seed of the same candidate learned."""
+    if not report.stuck:
+        return ""
+    labels = {score.name: score.label for score in report.scores} | {"full": "full training"}
+    words = [
+        f"{one.label} by {labels.get(one.score, one.score)} ({', '.join(percent(value) for value in one.accuracies)})"
+        for one in report.stuck[:MAX_STUCK]
+    ]
+    more = len(report.stuck) - len(words)
+    rest = f"; {more} more are in the table of candidates" if more > 0 else ""
+    return (
+        f"One seed stayed at the accuracy of chance and another did not: {'; '.join(words)}{rest}. Their mean says "
+        "little of either. With three seeds (--full-seeds 3) the page also shows the correlation with their median."
     )
 
 
@@ -287,8 +334,8 @@ def picked_by(report: CorrelationReport) -> str:
     return f"{report.objective} {percent(score) if report.in_percent else compact(score)}"
 
 
-def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
-    """What the terminal prints at the end: the verdict, the pick, the cost."""
+def last_lines(report: CorrelationReport) -> list[str]:
+    """What the terminal prints at the end: the verdict, what is known of the truth, the pick, the cost."""
     found = verdict(report)
     comparison = f" {found.details[0]}" if found.details else ""
     if report.pick is None:
@@ -301,4 +348,6 @@ def three_lines(report: CorrelationReport) -> tuple[str, str, str]:
             known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}"
         pick = f"Pick: {report.pick.label} ({known if report.pick.truth is not None else unknown})."
     paid = "; ".join(f"{cost.what.lower()} {precise_duration(cost.seconds)}" for cost in report.costs)
-    return f"{found.sentence}{comparison}", pick, f"Cost: {paid or 'nothing was trained'}."
+    truth = (short_truth(report) or truth_holds(report)) if found.details else ""
+    lines = [f"{found.sentence}{comparison}", truth, pick, f"Cost: {paid or 'nothing was trained'}."]
+    return [line for line in lines if line]

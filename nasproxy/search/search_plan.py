@@ -27,8 +27,26 @@ from nasproxy.training.images import TrainingImages
 from nasproxy.training.tasks import TrainingTask
 
 # How far "quick" may be cut to fit the time limit; with less, a search says nothing.
-SMALLEST = {"search.trials": 10, "search.epochs": 30, "validate.sample": 10, "validate.images": 1_000}
+SMALLEST = {
+    "search.trials": 10,
+    "search.epochs": 30,
+    "validate.sample": 10,
+    "validate.images": 1_000,
+    "validate.long_sample": 5,
+}
 CUT = 0.9  # each step of cutting keeps so much
+
+# Full training is made longer while the plan fits the time limit: epochs, and training images (None: all of them).
+# Few epochs rank what learns fast (benchmarks/RESULTS.md).
+LENGTHS: tuple[tuple[int, int | None], ...] = (
+    (4, 5_000),
+    (10, 5_000),
+    (10, 10_000),
+    (10, 20_000),
+    (10, None),
+    (30, None),
+    (100, None),
+)
 
 NUM_TIMED = 5  # candidates
 # A forward pass costs about a third of a training step on the same images.
@@ -175,9 +193,11 @@ class CostModel:
         images = min(config.images or num_train, num_train)
         fully = None if self.planned.truth else float(config.epochs * images)
         full = 0.0 if fully is None else config.seeds * (fully * self.large + self._evaluation)
+        longer = config.epochs_of_check() * images * self.large + self._evaluation
+        checking = 0.0 if fully is None else config.num_checked(num_train) * longer
         more = sum(self.score(search, name, fully) for name in score_names(config.scores))
         # The sample is trained on the proxy and on random images, too.
-        return (config.sample + config.top + 1) * full + config.sample * (2 * self.proxy(search) + more)
+        return (config.sample + config.top + 1) * full + config.sample * (2 * self.proxy(search) + more) + checking
 
     def total(self, search: SearchConfig, config: ValidateConfig) -> float:
         """Seconds of the search and of its validation."""
@@ -228,6 +248,9 @@ def plan_search(
             seconds = model.total(search, config)
         if cut:
             why += f"; {name} would take longer, too, and was cut to fit"
+        else:
+            config = _lengthened(model, search, config, fixed, limit)
+            seconds = model.total(search, config)
     full_training = planned.validation and not planned.truth
     leaves_out = search_omissions(search, config, planned.inspection, planned.dataset, full_training=full_training)
     return SearchPlan(search, config, name, seconds, why, leaves_out)
@@ -254,14 +277,41 @@ def _cut(search: SearchConfig, config: ValidateConfig, fixed: set[str]) -> tuple
         "search.epochs": search.epochs,
         "validate.sample": config.sample,
         "validate.images": config.images,
+        "validate.long_sample": config.long_sample,
     }
     for key, value in values.items():
         if key not in fixed and value is not None and value > SMALLEST[key]:
             values[key] = max(SMALLEST[key], int(CUT * value))
     return (
         replace(search, trials=values["search.trials"] or 1, epochs=values["search.epochs"]),
-        replace(config, sample=values["validate.sample"] or 0, images=values["validate.images"]),
+        replace(
+            config,
+            sample=values["validate.sample"] or 0,
+            images=values["validate.images"],
+            long_sample=values["validate.long_sample"] or 0,
+        ),
     )
+
+
+def _lengthened(
+    model: CostModel, search: SearchConfig, config: ValidateConfig, fixed: set[str], limit: float
+) -> ValidateConfig:
+    """``config`` with the longest full training of ``LENGTHS`` that fits ``limit`` seconds.
+
+    Settings in ``fixed`` were given and stay. So do both where the truth comes from a table.
+    """
+    if model.planned.truth or not model.planned.validation or {"validate.epochs", "validate.images"} & fixed:
+        return config
+    longest = config
+    for epochs, images in LENGTHS:
+        more = images is None or (config.images is not None and images >= config.images)
+        if epochs < config.epochs or not more or (config.long_epochs is not None and config.long_epochs <= epochs):
+            continue
+        longer = replace(config, epochs=epochs, images=images)
+        if model.total(search, longer) > limit:
+            break
+        longest = longer
+    return longest
 
 
 def search_omissions(

@@ -24,6 +24,7 @@ from nasproxy.training.images import TrainingImages
 from nasproxy.training.loss import Loss, compiled_loss, summed_loss
 
 CURVE_POINTS = 10
+CURVE_LENGTHS = (1, 3, 10, 30, 100)  # epochs that trainings of every length share
 OVER_WEIGHTS = 6  # bytes of activations of a pass, for each byte of weights
 
 
@@ -53,8 +54,12 @@ class Curve:
 
 
 def curve_epochs(epochs: int) -> frozenset[int]:
-    """The epochs, from 1, after which a training of ``epochs`` is measured: evenly spaced, without the last."""
-    return frozenset(math.ceil(epochs * part / CURVE_POINTS) for part in range(1, CURVE_POINTS)) - {epochs}
+    """The epochs, from 1, after which a training of ``epochs`` is measured, without the last.
+
+    Some are evenly spaced; ``CURVE_LENGTHS`` are those at which trainings of other lengths are measured, too.
+    """
+    even = {math.ceil(epochs * part / CURVE_POINTS) for part in range(1, CURVE_POINTS)}
+    return frozenset(even | {length for length in CURVE_LENGTHS if length < epochs}) - {epochs}
 
 
 def num_updates(recipe: Recipe, num_images: int) -> int:

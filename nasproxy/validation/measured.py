@@ -19,6 +19,7 @@ from nasproxy.training.tasks import TrainingTask
 from nasproxy.validation.truth_table import Truth
 
 COUNTED = ("params", "flops")  # known from the inspection of the space
+TRUTHS = ("full", "long")  # what scores are compared with
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ValidatedCandidate:
 
     Args:
         group: "sample", drawn uniformly from the space, or "top", among the search's best.
-        scores: by name of the score; "full" is the truth.
+        scores: by name of the score; "full" is the truth, "long" the longer training that checks it.
         by_seed: the values of each score by seed, empty where a seed has none.
     """
 

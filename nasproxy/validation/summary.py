@@ -18,13 +18,12 @@ from nasproxy.correlation import (
     differences,
     effects,
     grouped,
-    lexicographic_ranks,
     parts,
     rank_agreement,
     rank_correlation,
 )
 from nasproxy.data import Dataset
-from nasproxy.report.data import CandidateRow, CorrelationReport, EpochAgreement, Failure, FrontPoint, ScoreSummary
+from nasproxy.report.data import CandidateRow, CorrelationReport, EpochAgreement, FrontPoint, ScoreSummary
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.loop import SearchResult
 from nasproxy.search.reference_ranks import combined_score
@@ -32,8 +31,10 @@ from nasproxy.spaces import SpaceInspection
 from nasproxy.training.results import MeanScore
 from nasproxy.training.tasks import Task, TrainingTask
 from nasproxy.validation.costs import costs
+from nasproxy.validation.failures import failures, ranking_score, with_failures_last
 from nasproxy.validation.measured import (
     COUNTED,
+    TRUTHS,
     ValidatedCandidate,
     Validation,
     one_training,
@@ -42,6 +43,8 @@ from nasproxy.validation.measured import (
 )
 from nasproxy.validation.pictures import pictures_of
 from nasproxy.validation.score_tasks import ScoreTasks
+from nasproxy.validation.seeds import stuck_seeds, with_medians
+from nasproxy.validation.truth_length import length_of, with_lengths
 from nasproxy.validation.truth_table import Truth
 
 
@@ -63,6 +66,11 @@ def report_of(
     space, objective = search.inspection.space, search.objective
     difference, compared = differences_of(complete, columns, config.seed)
     pictures, pictures_note = pictures_of(validation.proxy, dataset)
+    summaries = summaries_of(complete, columns, tasks.by_name, search.inspection, config)
+    drawn = [one for one in candidates if one.group == "sample"]
+    if len(drawn) > len(complete):
+        summaries = with_failures_last(summaries, drawn, tasks.by_name, search.inspection, config.seed)
+    summaries = with_lengths(summaries, complete, columns, (config.epochs, config.epochs_of_check()), config.seed)
     return CorrelationReport(
         title=f"{space.name} on {dataset.name}",
         dataset=dataset.name,
@@ -71,7 +79,7 @@ def report_of(
         num_invalid=search.inspection.num_invalid,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         candidates=(),
-        scores=summaries_of(complete, columns, tasks.by_name, search.inspection, config),
+        scores=summaries,
         difference=difference,
         differences=compared,
         ceiling=reliability_of(complete, "full", config.seed),
@@ -92,6 +100,8 @@ def report_of(
         pictures=pictures,
         pictures_note=pictures_note,
         truth_note=truth_note(dataset, config, validation.truth),
+        length=length_of(validation, candidates),
+        stuck=stuck_seeds(candidates, ("full", *tasks.trained), dataset.val),
         notes=(),
         reproducibility=reproducibility(validation, tasks.proxy.recipe),
         commands=(),
@@ -100,7 +110,10 @@ def report_of(
 
 def _mean_seconds(complete: list[ValidatedCandidate], only: str | None) -> float | None:
     """Mean seconds of a candidate of the sample, for one score, or for full training and all scores together."""
-    totals = [sum(s.seconds for name, s in one.scores.items() if only in (None, name)) for one in complete]
+    totals = [
+        sum(s.seconds for name, s in one.scores.items() if name == only or (only is None and name != "long"))
+        for one in complete
+    ]
     return sum(totals) / len(totals) if totals else None
 
 
@@ -126,7 +139,7 @@ def candidate_row(one: ValidatedCandidate, inspection: SpaceInspection, ranking:
     """One candidate of the report; ``ranking`` is what each score ranks it by."""
     full = one.scores.get("full")
     counts = inspection.counts(one.candidate)
-    scores: dict[str, float | None] = {name: score.value for name, score in one.scores.items() if name != "full"}
+    scores: dict[str, float | None] = {name: score.value for name, score in one.scores.items() if name not in TRUTHS}
     scores |= {"params": float(counts.params), "flops": float(counts.flops)}
     return CandidateRow(
         id=one.candidate.id,
@@ -137,23 +150,11 @@ def candidate_row(one: ValidatedCandidate, inspection: SpaceInspection, ranking:
         truth_seeds=full.num_seeds if full else 0,
         scores=scores,
         ranking=ranking,
-        stds={name: score.std for name, score in one.scores.items() if score.std is not None and name != "full"},
+        stds={name: score.std for name, score in one.scores.items() if score.std is not None and name not in TRUTHS},
         curve=full.curve if full else (),
+        by_seed=one.by_seed.get("full", ()),
+        long_truth=one.scores["long"].value if "long" in one.scores else None,
     )
-
-
-def _ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
-    """What ranks candidates by a score: its value; of a trained one the accuracy, the loss breaking ties.
-
-    Where it is minus infinity, a number below all others stands for it.
-    """
-    values = np.array([score.value for score in scores], dtype=float)
-    if not isinstance(task, TrainingTask):
-        finite = values[~np.isnan(values)]
-        if not finite.size:
-            return np.zeros_like(values)
-        return np.where(np.isnan(values), finite.min() - max(0.05 * np.ptp(finite), 1e-3), values)
-    return lexicographic_ranks(values, -np.array([score.loss for score in scores], dtype=float))
 
 
 def columns_of(
@@ -161,7 +162,7 @@ def columns_of(
 ) -> dict[str, np.ndarray]:
     """What each score ranks the candidates by, ``(n,)`` each; a higher number is better."""
     inspection = search.inspection
-    columns = {name: _ranking_score(task, [one.scores[name] for one in complete]) for name, task in measured_by.items()}
+    columns = {name: ranking_score(task, [one.scores[name] for one in complete]) for name, task in measured_by.items()}
     columns["params"] = np.array([inspection.counts(one.candidate).params for one in complete], dtype=float)
     columns["flops"] = np.array([inspection.counts(one.candidate).flops for one in complete], dtype=float)
     objective = search.objective
@@ -221,6 +222,7 @@ def summaries_of(
             effects=effects(column, strata, seed=config.seed),
             biases=biases(column, truth, strata, seed=config.seed),
             trained=trained,
+            with_medians=with_medians(column, complete, config.seed),
             flops_per_candidate=(
                 num_seeds * one_training(task, flops) if isinstance(task, TrainingTask) else None if measured else 0.0
             ),
@@ -298,28 +300,6 @@ def pick_of(rows: tuple[CandidateRow, ...], search: SearchResult) -> CandidateRo
         one = ValidatedCandidate(best.candidate, "top", {search.objective.name: best.score})
         return candidate_row(one, search.inspection, {})
     return None
-
-
-def failures(candidates: list[ValidatedCandidate], search: SearchResult) -> tuple[Failure, ...]:
-    """Every candidate and score that could not be measured, and why."""
-    stages = {
-        "proxy": "training on the proxy set",
-        "random_subset": "training on random images",
-        "full": "full training",
-    }
-    searched = "measuring" if search.objective.trained is None else stages["proxy"]
-    found: dict[tuple[str, str], Failure] = {}
-    for row in search.failed:
-        found[row.candidate.id, "proxy"] = Failure(
-            row.candidate.id, row.candidate.params, searched, row.score.failure or ""
-        )
-    for one in candidates:
-        for name, score in one.scores.items():
-            if score.failure is not None:
-                found[one.candidate.id, name] = Failure(
-                    one.candidate.id, one.candidate.params, stages.get(name, name), score.failure
-                )
-    return tuple(found.values())
 
 
 def truth_note(dataset: Dataset, config: ValidateConfig, truth: Truth | None) -> str:

@@ -20,6 +20,7 @@ from nasproxy.training.session import Session
 from nasproxy.validation.measured import ValidatedCandidate, Validation, choose_candidates
 from nasproxy.validation.score_tasks import ScoreTasks, score_tasks
 from nasproxy.validation.summary import candidate_rows, columns_of, pick_of, report_of
+from nasproxy.validation.truth_length import train_longer
 from nasproxy.validation.truth_table import Truth
 
 Progress = Callable[[int, int, str], None]
@@ -58,8 +59,16 @@ def validate(
     validation = Validation(search, proxy, dataset, config, session, truth)
     candidates = choose_candidates(validation)
     tasks = score_tasks(validation, candidates, beside, progress)
-    tests_pick = tasks.test is not None and any(one.group == "top" for one in candidates)
-    total = _measure(validation, candidates, tasks, more=int(tests_pick), progress=progress)
+    tests_pick = int(tasks.test is not None and any(one.group == "top" for one in candidates))
+    longer = min(len(candidates), config.num_checked(len(dataset.train))) if tasks.full is not None else 0
+    total = _measure(validation, candidates, tasks, more=longer + tests_pick, progress=progress)
+    before = total - longer - tests_pick
+
+    def report_longer(done: int) -> None:
+        if progress is not None:
+            progress(before + done, total, "longer training, to check full training")
+
+    train_longer(validation, candidates, report_longer)
     complete = [
         one
         for one in candidates

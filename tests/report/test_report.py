@@ -29,7 +29,7 @@ from nasproxy.report.data import (
 )
 from nasproxy.report.page import QUESTIONS, candidates_csv, render_report, write_report
 from nasproxy.report.png import class_strips
-from nasproxy.report.verdict import VERDICTS, advice, break_even, three_lines, verdict, warnings_of
+from nasproxy.report.verdict import VERDICTS, advice, break_even, last_lines, verdict, warnings_of
 from reports import HOSTILE, downloads, make_report, modern, nothing, parsed, several_objectives
 
 
@@ -311,14 +311,14 @@ def test_a_better_free_score_is_named():
     assert any("Parameter count ranks better than the proxy set" in detail for detail in details)
 
 
-def test_three_lines():
-    first, second, third = three_lines(make_report())
+def test_last_lines():
+    first, second, third = last_lines(make_report())
     assert "Spearman ρ" in first
     assert "random real subset" in first
     assert "test accuracy 81.2 %" in second
     assert "building the proxy set 12 s" in third
-    assert "not trained on the full data" in three_lines(unvalidated())[1]
-    assert "No pick" in three_lines(replace(make_report(), pick=None))[1]
+    assert "not trained on the full data" in last_lines(unvalidated())[1]
+    assert "No pick" in last_lines(replace(make_report(), pick=None))[1]
 
 
 def test_numbers_for_people():

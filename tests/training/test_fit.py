@@ -326,8 +326,9 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path,
 def test_a_curve_is_measured_at_few_epochs_and_ends_with_the_value():
     assert curve_epochs(1) == frozenset()
     assert curve_epochs(4) == {1, 2, 3}
-    assert curve_epochs(200) == {20, 40, 60, 80, 100, 120, 140, 160, 180}
-    assert len(curve_epochs(37)) == 9
+    assert curve_epochs(200) == {1, 3, 10, 30} | {20, 40, 60, 80, 100, 120, 140, 160, 180}
+    # Trainings of 10 and of 40 epochs are both measured after 1, 3 and 10.
+    assert curve_epochs(40) & (curve_epochs(10) | {10}) >= {1, 3, 10}
     recipe = Recipe(lr=0.05, epochs=4, batch_size=32)
     arguments = (dropout_net, data_of(), data_of("val"), recipe)
     plain, watched = (train_candidate(*arguments, seed=0, device=CPU, watched=w) for w in (False, True))

@@ -10,7 +10,7 @@ from nasproxy.report.comparison import compare as compare_runs
 from nasproxy.report.comparison import load_runs, write_comparison
 from nasproxy.report.data import read_report
 from nasproxy.report.page import write_report
-from nasproxy.report.verdict import three_lines
+from nasproxy.report.verdict import last_lines
 from nasproxy.report.wording import p_text, value_and_interval
 from nasproxy.search.run_folder import REPORT_FILE, load_settings
 
@@ -35,7 +35,7 @@ def report(run: Path, out: Path | None) -> Path:
     load_settings(run)  # says what is wrong when there is no run
     outcome = read_report(run)
     path = write_report(outcome, out or run / REPORT_FILE)
-    for line in three_lines(outcome):
+    for line in last_lines(outcome):
         say("", line)
     say("report", str(path))
     return path

@@ -19,7 +19,7 @@ from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import SUFFIX, ProxySet, check_fit, load_proxy
 from nasproxy.report.data import CorrelationReport, save_report
 from nasproxy.report.page import write_report
-from nasproxy.report.verdict import three_lines
+from nasproxy.report.verdict import last_lines
 from nasproxy.scores.proxy import candidate_recipe, proxy_task
 from nasproxy.search.loop import SearchResult
 from nasproxy.search.objective import Objective, make_objective
@@ -153,7 +153,9 @@ def commands_of(
         words += ["--full-epochs", config.epochs, "--full-seeds", config.seeds]
         if config.images is not None:
             words += ["--full-images", config.images]
-        words += ["--full-precision", config.precision]
+        words += ["--full-precision", config.precision, "--long-sample", config.long_sample]
+        if config.long_epochs is not None:
+            words += ["--long-epochs", config.long_epochs]
     return [_build_command(proxy), shlex.join(map(str, words))]
 
 
@@ -212,7 +214,7 @@ def validate_and_report(
         )
     save_report(report, session.run)
     path = write_report(report, session.run / REPORT_FILE)
-    for line in three_lines(report):
+    for line in last_lines(report):
         say("", line)
     say("report", str(path))
     return report

@@ -21,6 +21,7 @@ from nasproxy.core.wording import rough_duration, signed
 from nasproxy.correlation import candidates_for
 from nasproxy.data.proxy_set import load_proxy
 from nasproxy.report.data import read_report
+from nasproxy.report.length import plan_lines
 from nasproxy.scores.registry import score_names
 from nasproxy.search.loop import search_result
 from nasproxy.search.run_folder import PROXY_FILE, load_settings, save_settings
@@ -100,3 +101,5 @@ def plan(run: Path) -> None:
         beyond = report.space_size is not None and n > report.space_size - report.num_invalid
         say("", f"{width:>28.2f}   {n:>10,}   {left:>20,}   {'more than the space has' if beyond else time}")
     say("", f"nasproxy validate {run} --sample N continues with N candidates.")
+    for number, line in enumerate(plan_lines(report)):
+        say("" if number else "length", line)

@@ -6,6 +6,7 @@ lack some) is left out.
 
 from nasproxy.report.charts.choose import against_k, fronts, history, size_front
 from nasproxy.report.charts.common import MANY, Chart, baselines, is_accuracy, main_score, numbered
+from nasproxy.report.charts.lengths import against_length, length_table, longer_training
 from nasproxy.report.charts.lines import curves_of_learning, parallel
 from nasproxy.report.charts.misjudgement import (
     bias_charts,
@@ -24,6 +25,7 @@ __all__ = [
     "Chart",
     "against_epochs",
     "against_k",
+    "against_length",
     "against_n",
     "baselines",
     "bias_charts",
@@ -34,6 +36,8 @@ __all__ = [
     "importance",
     "importances",
     "is_accuracy",
+    "length_table",
+    "longer_training",
     "main_score",
     "misjudged",
     "numbered",
