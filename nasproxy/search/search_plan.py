@@ -261,12 +261,14 @@ def _settings(
 ) -> tuple[SearchConfig, ValidateConfig]:
     """The settings of ``budget``, with what was given in their place; no more trials than there are candidates."""
     values = BUDGETS[budget]
-    epochs = None if planned.task.recipe.learned else values.proxy_epochs
-    search = SearchConfig(**({"trials": values.trials, "epochs": epochs} | dict(search_options)))
+    proxy_epochs = None if planned.task.recipe.learned else values.proxy_epochs
+    search = SearchConfig(**({"trials": values.trials, "epochs": proxy_epochs} | dict(search_options)))
     num_valid = planned.inspection.num_valid
     if num_valid is not None:
         search = replace(search, trials=min(search.trials, max(1, num_valid)))
-    own = {"sample": values.sample, "top": values.top, "epochs": values.full_epochs, "images": values.full_images}
+    # A longer training that was asked for bounds full training, which must be shorter.
+    epochs = min(values.full_epochs, max(1, (validate_options.get("long_epochs") or values.full_epochs + 1) - 1))
+    own: dict[str, Any] = {"sample": values.sample, "top": values.top, "epochs": epochs, "images": values.full_images}
     return search, ValidateConfig(**(own | dict(validate_options)))
 
 

@@ -82,3 +82,35 @@ def test_timings_are_of_the_right_order(parts):
         elapsed.append((time.perf_counter() - start) / (task.recipe.epochs * 6))
     mean = sum(elapsed) / len(elapsed)
     assert predicted / 5 < mean < predicted * 5
+
+
+def test_full_training_is_lengthened_while_it_fits(parts, monkeypatch):
+    inspection, dataset, task = parts
+    large = replace(dataset, train=replace(dataset.train, images=dataset.train.images.repeat(300, 1, 1, 1)))
+    large = replace(large, train=replace(large.train, labels=dataset.train.labels.repeat(300)))
+    parts = inspection, large, task
+    quick = plan(parts, 1e9, monkeypatch, name="quick")
+    assert (quick.validate.epochs, quick.validate.images) == (4, 5_000)  # a budget that was asked for stays
+    found = [plan(parts, times * quick.seconds, monkeypatch) for times in (1.01, 1.5, 2, 3, 5)]
+    lengths = [(one.validate.epochs, one.validate.images or len(large.train)) for one in found]
+    assert lengths == sorted(lengths)
+    assert lengths[0] == (4, 5_000)
+    assert lengths[-1] > (4, 5_000)
+    assert all(one.seconds <= times * quick.seconds for one, times in zip(found, (1.01, 1.5, 2, 3, 5), strict=True))
+    given = plan(parts, 5 * quick.seconds, monkeypatch, validate={"epochs": 2})
+    assert given.validate.epochs == 2
+    checked = plan(parts, 5 * quick.seconds, monkeypatch, validate={"long_epochs": 9})
+    assert checked.validate.epochs < 9
+
+
+def test_the_check_of_full_training_is_part_of_the_plan(parts, monkeypatch):
+    without, few, many = (
+        plan(parts, 1e9, monkeypatch, name="quick", validate={"long_sample": num}).seconds for num in (0, 4, 8)
+    )
+    assert many - few == pytest.approx(few - without)
+    dataset = parts[1]
+    evaluation = len(dataset.val) * 1e-3 / 3
+    assert few - without == pytest.approx(4 * (16 * len(dataset.train) * 1e-3 + evaluation))
+    assert plan(parts, 1.0, monkeypatch).validate.long_sample == 5  # the least to which it is cut
+    paper = plan(parts, 1e9, monkeypatch)
+    assert paper.validate.num_checked(len(dataset.train)) == 0

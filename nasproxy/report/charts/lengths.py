@@ -52,8 +52,8 @@ def against_length(report: CorrelationReport) -> Chart | None:
     return Chart(
         svg,
         "ρ of scores with the accuracy after so many epochs. A line that falls belongs to a score that ranks what "
-        "learns fast. Before the end the learning rate is still high, and accuracies are lower than those of a training that "
-        f"ends there.{longer}",
+        "learns fast. Before the end the learning rate is still high, and accuracies are lower than those of trainings "
+        f"that end there.{longer}",
     )
 
 
