@@ -88,6 +88,18 @@ def checked_by(report: CorrelationReport) -> str:
     )
 
 
+def agrees_with_its_end(report: CorrelationReport) -> str:
+    """What the learning curves of all candidates show; empty where there are none."""
+    if len(report.epochs) < 2:
+        return ""
+    end = report.epochs[-1].epoch
+    half = min(report.epochs, key=lambda one: abs(one.epoch - end / 2))
+    return (
+        f"After {half.epoch} of {epochs_text(end)} the accuracies of the sample agree with the last ones at ρ = "
+        f"{rho_text(half.final)}. That is agreement with itself: it does not show what a longer training ranks."
+    )
+
+
 def truth_holds(report: CorrelationReport) -> str:
     """A sentence for the terminal and for the first card of the page; empty where there is nothing to say."""
     known, length = standing(report), report.length

@@ -21,7 +21,7 @@ from nasproxy.core.wording import amount, compact, energy_text, percent, precise
 from nasproxy.report import charts
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
-from nasproxy.report.length import checked_by
+from nasproxy.report.length import agrees_with_its_end, checked_by
 from nasproxy.report.verdict import ANSWERS, VERDICTS, advice, break_even, picked_by, verdict, warnings_of
 from nasproxy.report.wording import p_value, rho_text
 
@@ -200,6 +200,9 @@ def render_report(report: CorrelationReport) -> str:
         advice=advice(report),
         break_even=break_even(report),
         checked_by=checked_by(report),
+        own_end=agrees_with_its_end(report),
+        failed_last=any(score.with_failures is not None for score in report.scores),
+        medians=any(score.with_medians is not None for score in report.scores),
         rules=VERDICTS,
         charts=charts,
         pairs=charts.pairs(report),

@@ -7,7 +7,7 @@ import pytest
 from nasproxy.correlation import Estimate
 from nasproxy.report import charts
 from nasproxy.report.data import LengthPoint, StuckSeed, TruthLength, read_report, save_report
-from nasproxy.report.length import HOLDS, Standing, falling, plan_lines, short_truth, standing
+from nasproxy.report.length import HOLDS, Standing, agrees_with_its_end, falling, plan_lines, short_truth, standing
 from nasproxy.report.page import candidates_csv, render_report
 from nasproxy.report.verdict import ANSWERS, VERDICTS, last_lines, verdict, warnings_of
 from reports import make_report, modern, parsed
@@ -183,3 +183,11 @@ def test_it_survives_the_file(tmp_path):
     report = replace(report, scores=tuple(falls(score, 0.0, -0.1, 0.1) for score in report.scores))
     save_report(report, tmp_path)
     assert read_report(tmp_path) == report
+
+
+def test_agreement_with_the_own_end_is_not_taken_for_a_proof():
+    text = agrees_with_its_end(modern())
+    assert "After 2 of 4 epochs" in text
+    assert "agreement with itself" in text
+    assert agrees_with_its_end(make_report()) == ""
+    assert text[:40] in render_report(replace(modern(), scores=tuple(falls(s, 0, -1, 1) for s in modern().scores)))

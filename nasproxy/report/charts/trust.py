@@ -173,8 +173,9 @@ def against_epochs(report: CorrelationReport) -> Chart | None:
     )
     return Chart(
         svg,
-        "Where accuracies agree early with the final ones, full training could be stopped there. On the way they are "
-        "lower than those of a training that ends there, for the learning rate is still high. Shaded: 95 % intervals.",
+        "Accuracies that agree early with the final ones do not show that longer training ranks alike. On the way they "
+        "are lower than those of a training that ends there, for the learning rate is still high. Shaded: 95 % "
+        "intervals.",
     )
 
 
