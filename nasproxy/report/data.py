@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
-from nasproxy.correlation import Bias, Difference, Effect, Estimate, Part, RankAgreement
+from nasproxy.correlation import AgainstRival, Bias, Difference, Effect, Estimate, Part, RankAgreement
 
 DATA_FILE = "report.json"
 MAX_ROWS = 40  # of failures and of candidates in a table; what is left out is counted
@@ -78,6 +78,19 @@ class TruthLength:
     agreement: Estimate | None = None
     num_failed: int = 0
     long_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ParameterRival:
+    """What the space's parameters alone predict of the truth of each candidate, from the truths of the others.
+
+    ``parameters``: those that the fit to all candidates takes. ``spearman``: ρ of the predictions with the truth.
+    """
+
+    name: str
+    label: str
+    parameters: tuple[str, ...]
+    spearman: Estimate
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,8 @@ class CorrelationReport:
     epochs: tuple[EpochAgreement, ...] = ()
     length: TruthLength | None = None  # None: the truth comes from a table, or the report is an old one
     stuck: tuple[StuckSeed, ...] = ()
+    rivals: tuple[ParameterRival, ...] = ()
+    against_rivals: tuple[AgainstRival, ...] = ()  # every score against every rival
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)

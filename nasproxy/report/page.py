@@ -22,6 +22,7 @@ from nasproxy.report import charts
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
 from nasproxy.report.length import agrees_with_its_end, checked_by
+from nasproxy.report.rivals import parameters_text, rival_rows
 from nasproxy.report.verdict import ANSWERS, VERDICTS, advice, break_even, picked_by, verdict, warnings_of
 from nasproxy.report.wording import p_value, rho_text
 
@@ -183,6 +184,7 @@ def render_report(report: CorrelationReport) -> str:
         "magnified": _magnified,
         "share": charts.share_text,
         "places": charts.places_text,
+        "parameters": parameters_text,
     }
     over, under = charts.outliers(report)
     found = verdict(report)
@@ -200,6 +202,7 @@ def render_report(report: CorrelationReport) -> str:
         advice=advice(report),
         break_even=break_even(report),
         checked_by=checked_by(report),
+        rival_rows=rival_rows(report),
         own_end=agrees_with_its_end(report),
         failed_last=any(score.with_failures is not None for score in report.scores),
         medians=any(score.with_medians is not None for score in report.scores),

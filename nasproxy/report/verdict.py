@@ -21,6 +21,7 @@ from nasproxy.report.length import (
     standing,
     truth_holds,
 )
+from nasproxy.report.rivals import parameters_alone
 from nasproxy.report.wording import p_text, rho_text
 
 
@@ -103,6 +104,7 @@ def verdict(report: CorrelationReport) -> Verdict:
             + (f" On this sample {best.label} ranks better than the proxy set." if beaten else "")
         )
     details += _untrained(report, rho) + _only_between(proxy, rho)
+    details += [words for words in (parameters_alone(report),) if words]
     return Verdict(level, f"{claim}: {facts}.", tuple(details))
 
 

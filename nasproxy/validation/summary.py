@@ -11,8 +11,10 @@ import numpy as np
 from nasproxy.config import Recipe, ValidateConfig
 from nasproxy.core.devices import hardware, versions
 from nasproxy.correlation import (
+    AgainstRival,
     Difference,
     Estimate,
+    against_rivals,
     biases,
     corrected,
     differences,
@@ -21,9 +23,17 @@ from nasproxy.correlation import (
     parts,
     rank_agreement,
     rank_correlation,
+    rivals_of,
 )
 from nasproxy.data import Dataset
-from nasproxy.report.data import CandidateRow, CorrelationReport, EpochAgreement, FrontPoint, ScoreSummary
+from nasproxy.report.data import (
+    CandidateRow,
+    CorrelationReport,
+    EpochAgreement,
+    FrontPoint,
+    ParameterRival,
+    ScoreSummary,
+)
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.loop import SearchResult
 from nasproxy.search.reference_ranks import combined_score
@@ -67,6 +77,7 @@ def report_of(
     difference, compared = differences_of(complete, columns, config.seed)
     pictures, pictures_note = pictures_of(validation.proxy, dataset)
     summaries = summaries_of(complete, columns, tasks.by_name, search.inspection, config)
+    rivals, against = rivals_and_scores(complete, columns, search.inspection, config.seed)
     drawn = [one for one in candidates if one.group == "sample"]
     if len(drawn) > len(complete):
         summaries = with_failures_last(summaries, drawn, tasks.by_name, search.inspection, config.seed)
@@ -101,6 +112,8 @@ def report_of(
         pictures_note=pictures_note,
         truth_note=truth_note(dataset, config, validation.truth),
         length=length_of(validation, candidates),
+        rivals=rivals,
+        against_rivals=against,
         stuck=stuck_seeds(candidates, ("full", *tasks.trained), dataset.val),
         notes=(),
         reproducibility=reproducibility(validation, tasks.proxy.recipe),
@@ -277,6 +290,17 @@ def differences_of(
     found = differences(columns["proxy"], others, truth, seed=seed)
     against_random = next((one.difference for one in found if one.score == "random_subset"), None)
     return against_random, found
+
+
+def rivals_and_scores(
+    complete: list[ValidatedCandidate], columns: Mapping[str, np.ndarray], inspection: SpaceInspection, seed: int
+) -> tuple[tuple[ParameterRival, ...], tuple[AgainstRival, ...]]:
+    """What the space's parameters alone know of the truth, and every score against that."""
+    truth = truths_of(complete)
+    found = rivals_of(strata_of(complete, inspection), truth)
+    against = against_rivals(columns, found, truth, seed=seed)
+    rho = {one.rival: one.rho for one in against}
+    return tuple(ParameterRival(one.name, one.label, one.parameters, rho[one.name]) for one in found), against
 
 
 def front_points(search: SearchResult) -> tuple[FrontPoint, ...]:
