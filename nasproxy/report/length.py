@@ -112,6 +112,16 @@ def truth_holds(report: CorrelationReport) -> str:
     return ""
 
 
+def taken_at_its_word(report: CorrelationReport) -> str:
+    """What a reader must know of a truth that comes from a table; empty for any other."""
+    if standing(report) is not Standing.TABLE or "table" not in report.truth_note:
+        return ""
+    return (
+        "The truth comes from a table. It is not checked how long the trainings in it were, and whether longer ones rank "
+        "alike."
+    )
+
+
 def short_truth(report: CorrelationReport) -> str:
     """The warning of a truth that is not shown to hold: what it is, what follows, what to do. Empty for any other."""
     known, length = standing(report), report.length

@@ -19,6 +19,7 @@ from nasproxy.report.length import (
     ranks_like_short_training,
     short_truth,
     standing,
+    taken_at_its_word,
     truth_holds,
 )
 from nasproxy.report.rivals import parameters_alone
@@ -92,7 +93,7 @@ def verdict(report: CorrelationReport) -> Verdict:
     if standing(report).capped and level != "short":
         claim = capped_claim(report, claim)
     details = [f"Equally many random images: {against}."]
-    details += [words for words in (truth_holds(report), falling(report)) if words]
+    details += [words for words in (truth_holds(report), taken_at_its_word(report), falling(report)) if words]
     details += _rivals(report)
     free = [s for s in report.scores if s.name in ("params", "flops") and s.agreement.spearman.value is not None]
     if free:

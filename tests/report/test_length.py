@@ -105,6 +105,13 @@ def test_the_warning_is_first_and_stands_in_the_terminal():
     assert short_truth(make_report()) == ""
 
 
+def test_a_table_is_taken_at_its_word_and_that_is_said():
+    report = replace(make_report(60), truth_note="accuracy from the table t.csv, column accuracy")
+    assert any("comes from a table" in detail for detail in verdict(report).details)
+    assert not any("table" in line for line in last_lines(report)[1:])
+    assert not any("comes from a table" in detail for detail in verdict(of()).details)
+
+
 def test_failed_checks_are_counted():
     assert "2 more failed in it." in short_truth(of(rho=(0.61, 0.29, 0.86), num_failed=2))
 

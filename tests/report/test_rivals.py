@@ -16,7 +16,7 @@ NOTHING = Estimate(None, None, None, 60, "fewer than two parameters vary")
 
 
 def with_rivals(first=0.1, second=0.1):
-    """A report whose proxy leads over two rivals with intervals from ``first`` and ``second`` on; a third is undefined."""
+    """Leads over two rivals have intervals from ``first`` and ``second`` on; a third rival is undefined."""
     report = make_report(60)
     rivals = (
         ParameterRival("main_effects", "main effects of all parameters", tuple("abcdef"), RHO),
