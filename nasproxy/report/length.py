@@ -117,7 +117,7 @@ def taken_at_its_word(report: CorrelationReport) -> str:
     if standing(report) is not Standing.TABLE or "table" not in report.truth_note:
         return ""
     return (
-        "The truth comes from a table. It is not checked how long the trainings in it were, and whether longer ones rank "
+        "The truth comes from a table. It is not checked how long its trainings were, and whether longer ones rank "
         "alike."
     )
 
