@@ -20,7 +20,7 @@ from nasproxy.report.comparison import compare, load_runs, render_comparison, un
 from nasproxy.report.comparison.conclusions import listed, same_picks
 from nasproxy.report.comparison.pairs import all_pairs
 from nasproxy.report.comparison.runs import Run, common_scores, notes_of, side_by_side
-from nasproxy.report.data import DATA_FILE, save_report
+from nasproxy.report.data import DATA_FILE, TruthLength, save_report
 from nasproxy.report.forest import ForestRow, forest_svg
 from nasproxy.report.verdict import VERDICTS
 from nasproxy.report.wording import rho_text
@@ -243,6 +243,19 @@ def test_a_best_run_is_named_when_its_advantage_is_shown():
     assert found.level == "believe"
     assert "B (run-1) can be trusted most: ρ = +0." in found.sentence
     assert "n = 60, and it is shown to rank better than A and C (p < 0.01, adjusted for all pairs)" in found.sentence
+
+
+def test_a_best_run_by_short_truths_is_best_for_short_training_only():
+    length = TruthLength(3, 10_000, False)
+    short = [
+        replace(report, full_seconds=10.0, length=length)
+        for report in (variant(seed=2, noise=3.0), variant(noise=0.1), variant(seed=3, noise=3.0))
+    ]
+    found = verdict_of(*short)
+    assert found.level == "short"
+    assert "not shown to rank as longer training does: 3 epochs in A, B and C." in found.sentence
+    one = replace(short[0], length=replace(length, full_length=True))
+    assert "3 epochs in B and C." in verdict_of(one, *short[1:]).sentence
 
 
 def test_a_best_run_that_does_not_beat_random_images_is_no_more_than_the_best():

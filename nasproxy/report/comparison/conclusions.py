@@ -9,6 +9,7 @@ from nasproxy.core.wording import signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.comparison.pairs import ALPHA, Pair, all_pairs, like_for_like
 from nasproxy.report.comparison.runs import Run
+from nasproxy.report.length import standing, trained_for
 from nasproxy.report.verdict import FEW, Verdict
 from nasproxy.report.wording import p_text, rho_text
 
@@ -147,6 +148,13 @@ def _verdict(runs: Sequence[Run], pairs: Sequence[Pair], groups: Sequence[Sequen
         )
         details.append(_UNLIKE)
         details += [_conclusion([run for run in runs if run.key in group], pairs)[1] for group in groups]
+    capped = {run.key: trained_for(run.report) for run in runs if run.rho.n and standing(run.report).capped}
+    if capped:
+        level = "short" if level == "believe" else level
+        sentence += (
+            f" That is said of the truths of these runs, of which some are not shown to rank as longer training does: "
+            f"{_by_run(capped)}."
+        )
     details += _against_random(runs) + _against_untrained(runs)
     details += [f"{_called(run)} has no ρ: {run.rho.undefined}." for run in runs if run.rho.value is None]
     num_paired = sum(pair.paired for pair in pairs)
