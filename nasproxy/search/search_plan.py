@@ -316,6 +316,18 @@ def _lengthened(
     return longest
 
 
+def truth_planned(config: ValidateConfig, num_train: int) -> str:
+    """What will be trained fully, and longer, in words; the data have ``num_train`` images."""
+    images = num_train if config.images is None else min(config.images, num_train)
+    words = f"{config.sample} + {config.top} candidates, {config.epochs} epochs on {images:,} images"
+    num = config.num_checked(num_train)
+    if num:
+        return f"{words}; {num} of them {config.epochs_of_check()} epochs, which shows whether that is long enough"
+    if config.is_full_length(num_train) or not config.sample:
+        return words
+    return f"{words}; nothing shows whether that is long enough (--long-sample N)"
+
+
 def search_omissions(
     search: SearchConfig, config: ValidateConfig, inspection: SpaceInspection, dataset: Dataset, *, full_training: bool
 ) -> str:

@@ -4,9 +4,10 @@ import pytest
 import torch
 from toy import toy_dataset, toy_proxy
 
+from nasproxy.config import ValidateConfig
 from nasproxy.scores.proxy import proxy_task
 from nasproxy.search import search_plan
-from nasproxy.search.search_plan import PlannedSearch, plan_search
+from nasproxy.search.search_plan import PlannedSearch, plan_search, truth_planned
 from nasproxy.spaces import inspect_space, load_space
 
 CPU = torch.device("cpu")
@@ -114,3 +115,11 @@ def test_the_check_of_full_training_is_part_of_the_plan(parts, monkeypatch):
     assert plan(parts, 1.0, monkeypatch).validate.long_sample == 5  # the least to which it is cut
     paper = plan(parts, 1e9, monkeypatch)
     assert paper.validate.num_checked(len(dataset.train)) == 0
+
+
+def test_the_planned_truth_is_said_in_words():
+    config = ValidateConfig(sample=20, top=5, epochs=4, images=5_000)
+    words = truth_planned(config, 45_000)
+    assert words.startswith("20 + 5 candidates, 4 epochs on 5,000 images; 8 of them 16 epochs")
+    assert "nothing shows" in truth_planned(replace(config, long_sample=0), 45_000)
+    assert truth_planned(replace(config, epochs=200, images=None), 45_000).endswith("200 epochs on 45,000 images")

@@ -31,7 +31,7 @@ from nasproxy.search.callbacks import JsonLines, LiveTable, SearchCallback, all_
 from nasproxy.search.loop import SearchResult, run_search
 from nasproxy.search.objective import NUM_REFERENCES, check_objective
 from nasproxy.search.run_folder import PROXY_FILE, SETTINGS_FILE, RunSettings, fork, load_settings, save_settings
-from nasproxy.search.search_plan import PlannedSearch, plan_search
+from nasproxy.search.search_plan import PlannedSearch, plan_search, truth_planned
 from nasproxy.search.study import default_pending
 from nasproxy.spaces import load_space
 from nasproxy.training.crew import default_size
@@ -140,6 +140,8 @@ def _resolve(options: SearchOptions, prepared: Prepared, run: Path) -> _Resolved
         planned, options.search, {"precision": precision} | dict(options.validate), budget=options.budget
     )
     say_plan(plan)
+    if planned.validation and not planned.truth:
+        say("truth", truth_planned(plan.validate, len(prepared.dataset.train)))
     search = plan.search
     if search.pending is None and local:  # in a database the study's first host decides
         search = replace(search, pending=default_pending(workers, search.trials))
