@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from nasproxy.condense.initial import draw_per_class
 from nasproxy.config import RECIPES
-from nasproxy.core.devices import choose_device, hardware
+from nasproxy.core.devices import choose_device
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.networks import seeded
@@ -31,7 +31,7 @@ from nasproxy.training.results import FailureKind, Fit
 from nasproxy.training.tasks import Attempt
 from ranking_lab.rows import Key, Recorder, Row
 
-BATCH = 100
+BATCH, HELD_OUT, RECIPE = 100, 1000, "one_cycle"
 LATE_SHARE = 0.2  # of the updates, whose losses are the signal "late_loss"
 
 # Signals of one training, and +1 where a higher value is better.
@@ -59,16 +59,16 @@ class Short:
     images: str
     updates: int
     side: int = 16
-    held_out: int = 1000
-    recipe: str = "one_cycle"
+    held_out: int = HELD_OUT
+    recipe: str = RECIPE
 
     @property
     def text(self) -> str:
-        """The setting in a row."""
-        return (
-            f"{self.options} side={self.side} images={self.images} updates={self.updates} batch={BATCH} "
-            f"recipe={self.recipe} held_out={self.held_out}"
-        ).strip()
+        """The setting in a row; what is as by default is not said."""
+        words = [self.options, f"side={self.side}", f"images={self.images}", f"updates={self.updates}"]
+        words += [f"held_out={self.held_out}"] * (self.held_out != HELD_OUT)
+        words += [f"recipe={self.recipe}"] * (self.recipe != RECIPE)
+        return " ".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ class Laboratory:
 
     def __init__(self, dataset: Dataset, recorder: Recorder, device: str = "auto") -> None:
         choice = choose_device(device)
-        self.dataset, self.recorder, self.device, self.where = dataset, recorder, choice.device, hardware(choice)
+        self.dataset, self.recorder, self.device = dataset, recorder, choice.device
+        self.where = choice.name if choice.device.type == "cuda" else f"CPU with {torch.get_num_threads()} threads"
         self._images: dict[tuple[object, ...], TrainingImages] = {}
 
     def recorded(self, subject: Subject, signals: Sequence[str], setting: str, seed: int) -> bool:

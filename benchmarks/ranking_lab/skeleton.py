@@ -18,7 +18,7 @@ from nasproxy.core.randomness import derive_seed
 from nasproxy.networks.nasbench201 import cell_options
 from nasproxy.spaces import load_space
 from ranking_lab.measuring import FREE, Laboratory, Short, Subject
-from ranking_lab.tables import Tables, all_cells, function_of
+from ranking_lab.tables import Tables, all_cells, cell_code, function_of
 
 SPACE = "nasbench201"
 NUM_FUNCTIONS, BLOCK = 96, 12
@@ -104,7 +104,7 @@ def read_cells(path: Path) -> list[RegisteredCell]:
 def subject(cell: str, options: str) -> Subject:
     """A cell in the skeleton that ``options`` say."""
     space = load_space(f"nasbench201_space:{options.replace(' ', ',')}")
-    return Subject(SPACE, cell, space, space.parse_candidate(cell_options(cell)))
+    return Subject(SPACE, cell_code(cell), space, space.parse_candidate(cell_options(cell)))
 
 
 def measure_settings(

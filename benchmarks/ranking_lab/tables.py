@@ -20,7 +20,7 @@ import numpy as np
 from nasproxy.core.errors import NasproxyError
 from nasproxy.correlation import Estimate, rank_correlation
 from nasproxy.correlation.ranks import ranks
-from nasproxy.networks.nasbench201 import CELL_OPERATIONS, cell_function
+from nasproxy.networks.nasbench201 import CELL_OPERATIONS, cell_function, cell_options
 
 SHORT_TABLE, LONG_TABLE = "accuracy_12_epochs.csv.gz", "accuracy_200_epochs_part.csv.gz"
 SCORE_TABLES = {
@@ -33,6 +33,8 @@ SCORES = (
     "plain",
 )  # fmt: skip
 
+_LETTERS = dict(zip(CELL_OPERATIONS, "0s13p", strict=True))
+
 Column = dict[str, float]  # a value by cell, or by function
 
 
@@ -40,6 +42,11 @@ Column = dict[str, float]  # a value by cell, or by function
 def function_of(cell: str) -> str:
     """:func:`~nasproxy.networks.nasbench201.cell_function`, remembered."""
     return cell_function(cell)
+
+
+def cell_code(cell: str) -> str:
+    """A letter for each edge, 01, 02, 12, 03, 13, 23: ``0`` none, ``s`` skip, ``1`` and ``3`` convolutions, ``p`` pooling."""
+    return "".join(_LETTERS[name] for name in cell_options(cell).values())
 
 
 @lru_cache(maxsize=1)
