@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from nasproxy.core.errors import NasproxyError
 
@@ -122,7 +122,10 @@ class Recorder:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-        self._lock.acquire()
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise NasproxyError(f"Another process writes '{path}': wait for it, or give --rows another file.") from None
         if path.is_file():
             content = path.read_bytes()
             os.truncate(path, content.rfind(b"\n") + 1)

@@ -45,7 +45,7 @@ def function_of(cell: str) -> str:
 
 
 def cell_code(cell: str) -> str:
-    """A letter for each edge, 01, 02, 12, 03, 13, 23: ``0`` none, ``s`` skip, ``1`` and ``3`` convolutions, ``p`` pooling."""
+    """A letter for each edge, 01, 02, 12, 03, 13, 23: 0 none, s skip, 1 and 3 convolutions, p pooling."""
     return "".join(_LETTERS[name] for name in cell_options(cell).values())
 
 
