@@ -5,6 +5,10 @@ References: Dong, Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neur
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from itertools import permutations
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +35,88 @@ def cell_options(cell: str) -> dict[str, str]:
     if list(options) != ["edge_01", "edge_02", "edge_12", "edge_03", "edge_13", "edge_23"]:
         raise NasproxyError(f"A cell is written |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, but got '{cell}'.")
     return options
+
+
+_CONVOLUTIONS = {"nor_conv_1x1": "conv1", "nor_conv_3x3": "conv3"}
+
+# A sum: how often each term occurs in it. A term is the input of the cell ("x") or the output of the convolution on an
+# edge ("13"), which went through average pooling k times: (name, k).
+_Sum = dict[tuple[str, int], int]
+
+
+def cell_function(cell: str | Mapping[str, str]) -> str:
+    """What a cell computes, as a formula. Two cells that compute the same function have the same formula.
+
+    Two cells are the same when the convolutions of one can be matched with those of the other so that, with the same
+    weights in matched convolutions, both give the same output for every input. The formula therefore
+
+    - has nothing of an edge that ``none`` cuts off, at its start or at its end;
+    - has no trace of ``skip_connect``, which is the identity;
+    - does not depend on the order of summands or on the names of nodes;
+    - takes average pooling of a sum as the sum of average poolings, which it is;
+    - tells two convolutions of one input, ``conv3:a(x) + conv3:b(x)``, from one that is used twice, ``2 conv3:a(x)``.
+
+    A convolution here is ReLU, convolution and batch norm. Batch norm of zeros gives its bias, which is zero in an
+    untrained net; the formula takes it as zero. A scale before a convolution is kept, although batch norm takes it out
+    up to its epsilon.
+
+    Args:
+        cell: as the benchmark spells it, or its options ``edge_ij`` by name.
+
+    Returns:
+        A sum such as ``x + pool(x) + conv3:a(2 x)``; the letters tell convolutions of one kind apart. ``0`` for a cell
+        whose output does not depend on its input.
+
+    Raises:
+        NasproxyError: for a text of another form, or an unknown operation.
+
+    Example:
+        >>> cell_function("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|")
+        'conv3:a(x)'
+    """
+    options = cell_options(cell) if isinstance(cell, str) else cell
+    sums: list[_Sum] = [{("x", 0): 1}]
+    for j in range(1, 4):
+        total: Counter[tuple[str, int]] = Counter()
+        for i in range(j):
+            name = options[f"edge_{i}{j}"]
+            if name not in CELL_OPERATIONS:
+                raise unknown("operation", name, CELL_OPERATIONS)
+            if name in _CONVOLUTIONS:
+                total.update({(f"{i}{j}", 0): 1} if sums[i] else {})
+            elif name != "none":
+                pooled = int(name == "avg_pool_3x3")
+                total.update({(term, times + pooled): number for (term, times), number in sums[i].items()})
+        sums.append(dict(total))
+    return min(_formula(sums[3], sums, options, names) for names in _namings(sums, options))
+
+
+def _namings(sums: list[_Sum], options: Mapping[str, str]) -> list[dict[str, str]]:
+    """Every way to name the convolutions that the output depends on: a letter of its kind for each edge."""
+    used, waiting = set(), [sums[3]]
+    while waiting:
+        for term, _ in waiting.pop():
+            if term != "x" and term not in used:
+                used.add(term)
+                waiting.append(sums[int(term[0])])
+    namings: list[dict[str, str]] = [{}]
+    for operation, kind in _CONVOLUTIONS.items():
+        edges = sorted(edge for edge in used if options[f"edge_{edge}"] == operation)
+        letters = [f"{kind}:{letter}" for letter in "abcdef"[: len(edges)]]
+        namings = [
+            naming | dict(zip(edges, order, strict=True)) for naming in namings for order in permutations(letters)
+        ]
+    return namings
+
+
+def _formula(total: _Sum, sums: list[_Sum], options: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """``total`` in words; ``names`` are those of the convolutions."""
+    parts = []
+    for (term, times), number in total.items():
+        text = "x" if term == "x" else f"{names[term]}({_formula(sums[int(term[0])], sums, options, names)})"
+        text = "pool(" * times + text + ")" * times
+        parts.append(text if number == 1 else f"{number} {text}")
+    return " + ".join(sorted(parts)) or "0"
 
 
 class _Zero(nn.Module):

@@ -35,6 +35,7 @@ def train_candidate(
     checkpoint: Path | None = None,
     watched: bool = False,
     on_update: Callable[[int, int], None] | None = None,
+    losses: list[torch.Tensor] | None = None,
 ) -> Fit:
     """Builds, trains and measures one net with one seed.
 
@@ -48,6 +49,7 @@ def train_candidate(
         checkpoint: see :func:`~nasproxy.training.fit.fit`; ``Fit.seconds`` include those before an interruption.
         watched: the net is also measured during the training, for ``Fit.curve``.
         on_update: is called with (done, total) after each update.
+        losses: becomes the training loss of each update; see :func:`~nasproxy.training.fit.fit`.
 
     Returns:
         The accuracy and loss on ``held_out``. It is a failure when the net cannot be built or run (torch raised a
@@ -65,6 +67,8 @@ def train_candidate(
     def attempt(fewer: int | None) -> Fit:
         """Trains with at most ``fewer`` images per pass; None: as many as train fastest."""
         net = seeded(build, derive_seed(seed, "init")).to(device)
+        if losses is not None:
+            losses.clear()  # of an attempt that ran out of memory
         size = images_per_pass(net, shape, device) if fewer is None else fewer
         passes = Passes(size, precision, compiles(net, shape, recipe.epochs * len(train.images), device))
         measuring = min(size or MEASURING_BATCH, MEASURING_BATCH)
@@ -83,6 +87,7 @@ def train_candidate(
             checkpoint=checkpoint,
             curve=curve,
             on_update=on_update,
+            losses=losses,
         ).item()
         if not math.isfinite(last):
             return failed_fit(FailureKind.DIVERGED, f"diverged: the training loss became {last}", elapsed())

@@ -110,6 +110,7 @@ def fit(
     checkpoint: Path | None = None,
     curve: Curve | None = None,
     on_update: Callable[[int, int], None] | None = None,
+    losses: list[Tensor] | None = None,
 ) -> Tensor:
     """Trains ``net`` in place by ``recipe``.
 
@@ -125,6 +126,8 @@ def fit(
             removed at the end.
         curve: is filled during the training; it changes nothing in the training.
         on_update: is called with (done, total) after each update.
+        losses: the mean loss of each batch is appended, a scalar on ``device`` that is not read back here. A resumed
+            training appends those after the interruption alone.
 
     Returns:
         The loss of the last batch, a scalar on ``device``.
@@ -163,6 +166,8 @@ def fit(
                 parts = at_once if passes.compiled else even_parts(len(images), at_once)
                 loss = _backward(net, images.split(parts), labels.split(parts), recipe, loss_of, passes.precision)
                 optimizer.step()
+                if losses is not None:
+                    losses.append(loss)
                 if on_update is not None:
                     on_update(step + 1, total)
             if curve is not None and epoch + 1 in curve.epochs:

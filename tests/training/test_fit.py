@@ -389,3 +389,31 @@ def test_a_pass_has_many_more_bytes_of_activations_than_of_weights():
     assert room(CPU) // each < images_per_pass(heavy, (1, 8, 8), CPU) == math.ceil(OVER_WEIGHTS * weights / each)
     light = seeded(small_net, 0)
     assert images_per_pass(light, (1, 8, 8), CPU) == room(CPU) // activation_bytes(light, (1, 8, 8))
+
+
+def test_the_losses_of_a_training_are_given_and_change_nothing():
+    """Three epochs of two batches: the first loss is that of the untrained net, the last is what ``fit`` returns."""
+    data = data_of()
+    batch = math.ceil(len(data.images) / 2)
+    recipe = Recipe(lr=0.05, epochs=3, batch_size=batch, shuffle=False)
+    plain, watched = (seeded(small_net, 0) for _ in range(2))
+    before = seeded(small_net, 0)
+    losses = [torch.tensor(-1.0)]
+    last = fit(plain, data, recipe, seed=0, device=CPU)
+    losses.clear()
+    assert torch.equal(last, fit(watched, data, recipe, seed=0, device=CPU, losses=losses))
+    assert len(losses) == 6
+    assert torch.equal(losses[-1], last)
+    for one, other in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(one, other)
+    images, labels = data.batch(slice(0, batch), CPU)
+    torch.testing.assert_close(losses[0], nn.functional.cross_entropy(before(images), labels))
+
+
+def test_the_losses_of_a_candidate_are_those_of_one_attempt():
+    recipe = Recipe(lr=0.05, epochs=2, batch_size=10_000)
+    losses = [torch.tensor(-1.0)]
+    found = train_candidate(small_net, data_of(), data_of("val"), recipe, seed=0, device=CPU, losses=losses)
+    assert found.failure is None
+    assert len(losses) == 2
+    assert min(losses) > 0
