@@ -11,19 +11,21 @@ spaces again: ``nasproxy schema > search_spaces/space.schema.json``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
 from nasproxy.networks.blocks import ACTIVATIONS, NORMS, POOLINGS, num_params, seeded
 from nasproxy.networks.mobilenet import mobilenet
-from nasproxy.networks.nasbench201 import nasbench201
+from nasproxy.networks.nasbench201 import nasbench201, network_function
 from nasproxy.networks.published import alexnet, convnet, lenet, mlp, resnet18, vgg11
 from nasproxy.networks.resnet import resnet
 from nasproxy.networks.torchvision_models import torchvision_model
 
 __all__ = [
     "ACTIVATIONS",
+    "FUNCTIONS",
     "NETWORKS",
     "NORMS",
     "POOLINGS",
@@ -65,3 +67,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "nasbench201": nasbench201,
     "torchvision": torchvision_model,
 }
+
+# What a network computes, as a text, from all options of its family. Several architectures can be one function.
+FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {"nasbench201": network_function}

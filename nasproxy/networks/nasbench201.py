@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,12 @@ def cell_function(cell: str | Mapping[str, str]) -> str:
                 total.update({(term, times + pooled): number for (term, times), number in sums[i].items()})
         sums.append(dict(total))
     return min(_formula(sums[3], sums, options, names) for names in _namings(sums, options))
+
+
+def network_function(options: Mapping[str, Any]) -> str:
+    """What the whole network computes: the function of its cell, with the options of the skeleton around it."""
+    around = [f"{name}={value}" for name, value in sorted(options.items()) if not name.startswith("edge_")]
+    return f"{cell_function(options)} in {', '.join(around)}"
 
 
 def _namings(sums: list[_Sum], options: Mapping[str, str]) -> list[dict[str, str]]:

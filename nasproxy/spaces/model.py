@@ -247,6 +247,20 @@ class SearchSpace:
 
     # ---- a part of the space
 
+    def function_of(self, candidate: Candidate) -> str:
+        """What ``candidate`` computes: equal for candidates that are one function under two names.
+
+        It is the candidate's id where the network family does not tell.
+        """
+        from nasproxy.networks import FUNCTIONS
+
+        form = FUNCTIONS.get(self.network)
+        if form is None:
+            return candidate.id
+        known = inspect.signature(self.family).parameters
+        defaults = {name: one.default for name, one in known.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
+        return form(defaults | self.constants | candidate.params)
+
     def fix(self, texts: Mapping[str, str]) -> SearchSpace:
         """The part of the space where these parameters have these values; constants may be given others.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,7 @@ from nasproxy.correlation import Estimate, reliability
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.search.loop import SearchResult
-from nasproxy.spaces import Candidate, uniform_sample
+from nasproxy.spaces import Candidate, SpaceInspection, uniform_sample
 from nasproxy.training.results import MeanScore
 from nasproxy.training.session import Session
 from nasproxy.training.tasks import TrainingTask
@@ -51,18 +52,36 @@ class ValidatedCandidate:
 
 
 def choose_candidates(validation: Validation) -> list[ValidatedCandidate]:
-    """A uniform sample of the space, and the best candidates of the search; with a truth table, those that it has."""
+    """A uniform sample of the space, and the best candidates of the search; with a truth table, those that it has.
+
+    Of drawn candidates that compute one function the first alone is in the sample: copies would count twice.
+    """
     search, config, truth = validation.search, validation.config, validation.truth
 
     def known(candidate: Candidate) -> bool:
         return truth is None or candidate.id in truth.accuracy
 
-    sample = uniform_sample(search.inspection, config.sample, config.seed, among=known)
+    sample = _sample_of_functions(search.inspection, config.sample, config.seed, known)
     top = [row.candidate for row in search.ranking if known(row.candidate)][: config.top]
     return [
         *(ValidatedCandidate(candidate, "sample") for candidate in sample),
         *(ValidatedCandidate(candidate, "top") for candidate in top),
     ]
+
+
+def _sample_of_functions(
+    inspection: SpaceInspection, num: int, seed: int, known: Callable[[Candidate], bool]
+) -> list[Candidate]:
+    """The first ``num`` candidates of the uniform draw by ``seed`` that compute different functions."""
+    size = num
+    while True:
+        drawn = uniform_sample(inspection, size, seed, among=known)
+        first: dict[str, Candidate] = {}
+        for candidate in drawn:
+            first.setdefault(inspection.space.function_of(candidate), candidate)
+        if len(first) >= num or len(drawn) < size:
+            return list(first.values())[:num]
+        size *= 2
 
 
 def one_training(task: TrainingTask, flops: float) -> float:

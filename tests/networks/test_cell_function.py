@@ -9,7 +9,7 @@ import torch
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import seeded
-from nasproxy.networks.nasbench201 import CELL_OPERATIONS, _Cell, _operation, cell_function
+from nasproxy.networks.nasbench201 import CELL_OPERATIONS, _Cell, _operation, cell_function, network_function
 
 EDGES = ("edge_01", "edge_02", "edge_12", "edge_03", "edge_13", "edge_23")
 SHORT = dict(zip("0s13p", CELL_OPERATIONS, strict=True))
@@ -174,3 +174,9 @@ def test_cells_with_equal_operations_are_told_apart_as_the_nets_tell_them():
         for j in range(i):
             apart = (found[i][:1] - found[j]).abs().amax(1).min()
             assert (apart < 1e-9) == (forms[i] == forms[j]), f"{forms[i]} and {forms[j]}"
+
+
+def test_the_network_is_its_cell_in_its_skeleton():
+    one, other = cell("3000s0"), cell("0s0003")
+    assert network_function(one | {"cells": 5}) == network_function({"cells": 5} | other)
+    assert network_function(one | {"cells": 5}) != network_function(one | {"cells": 2})
