@@ -20,6 +20,7 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig, Recipe
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset
+from nasproxy.spaces import SearchSpace
 from nasproxy.training.fit import fit
 from nasproxy.training.images import TrainingImages
 
@@ -144,9 +145,11 @@ class EarlyNets:
 class MatchingNets:
     """The net of each outer step: fresh, or one of the pool of ``config``; perturbed where ``config`` says so."""
 
-    def __init__(self, dataset: Dataset, config: CondenseConfig, real: RealBatches) -> None:
+    def __init__(
+        self, dataset: Dataset, config: CondenseConfig, real: RealBatches, space: SearchSpace | None = None
+    ) -> None:
         self._config, self._device = config, real.device
-        self._fresh = partial(build_net, config, dataset, device=real.device)
+        self._fresh = partial(build_net, config, dataset, device=real.device, space=space)
         self._early = EarlyNets(config.pool, config.pool_epochs, self._fresh, real, config.seed)
 
     def draw(self, outer: int) -> nn.Module:

@@ -70,7 +70,7 @@ def build_proxy(
     """
     config = config.resolved(dataset.input_shape, flip=dataset.flip)
     config.counts(dataset.num_classes)  # refuses numbers that do not fit the classes
-    run = BuildRun(choice.device, checkpoint, progress, on_snapshot)
+    run = BuildRun(choice.device, checkpoint, progress, on_snapshot).with_space(config)
     with peak_memory(choice.device) as memory:
         sets = [_build_set(dataset, config, run, number) for number in range(config.num_sets)]
     with cpu_threads(config.threads):
@@ -83,7 +83,7 @@ def build_proxy(
         mean=dataset.mean,
         std=dataset.std,
         class_names=dataset.class_names,
-        provenance=provenance_of(dataset, config),
+        provenance=provenance_of(dataset, config, run.space),
         record={
             "seconds": round(sum(one.seconds for one in sets), 3),
             "peak_bytes": memory.bytes,
@@ -100,8 +100,8 @@ def build_proxy(
 def _build_set(dataset: Dataset, config: CondenseConfig, run: BuildRun, number: int) -> Condensed:
     """Set ``number`` (from 0) of ``config.num_sets``: each has a seed, a checkpoint and a part of the progress."""
     progress = run.progress
-    own = BuildRun(
-        run.device,
+    own = replace(
+        run,
         checkpoint=None if run.checkpoint is None else checkpoint_of(run.checkpoint, number),
         progress=None if progress is None else partial(_progress_of_set, progress, number, config.num_sets),
         on_snapshot=run.on_snapshot if number == 0 else None,

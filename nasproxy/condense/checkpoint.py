@@ -13,6 +13,7 @@ from nasproxy.config import CondenseConfig, config_hash
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.data import Dataset
+from nasproxy.spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Position:
     seconds: float = 0.0
 
 
-def checkpoint_key(dataset: Dataset, config: CondenseConfig) -> str:
-    """What must be equal for a checkpoint to be continued: every setting and the data."""
-    return config_hash(config.as_json(), dataset.fingerprint)
+def checkpoint_key(dataset: Dataset, config: CondenseConfig, space: SearchSpace | None = None) -> str:
+    """What must be equal for a checkpoint to be continued: every setting, the data and the match space."""
+    content = () if space is None else (space.hash,)
+    return config_hash(config.as_json(), dataset.fingerprint, *content)
 
 
 def save_checkpoint(
@@ -70,8 +72,8 @@ def load_checkpoint(path: Path, key: str) -> tuple[Position, dict[str, Tensor]]:
     header, tensors = _read(path)
     if header["key"] != key:
         raise NasproxyError(
-            f"The checkpoint '{path}' belongs to other settings or data: delete it to start again, "
-            "or choose another --out."
+            f"The checkpoint '{path}' belongs to other settings or data, or to another match space: "
+            "delete it to start again, or choose another --out."
         )
     return Position(header["outer"], header["inner"], header["seconds"]), tensors
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from nasproxy.condense.timing import Estimate
 from nasproxy.config import CondenseConfig
 from nasproxy.data import Dataset
+from nasproxy.spaces import SearchSpace, load_space
 
 Progress = Callable[[int, int, str], None]  # units of work done, in all, a note; units take about equally long
 Snapshot = Callable[[int, Tensor], None]  # outer steps done, images (n, c, h, w) normalised
@@ -30,12 +31,24 @@ class BuildRun:
         checkpoint: the file that is written every two minutes and at the end; an existing one is resumed.
         progress: is called with units done, units in total and a note.
         on_snapshot: is called ten times over the build with the outer steps done and the images ``(n, c, h, w)``.
+        space: the match space, as it was read at the start; see :meth:`with_space`.
     """
 
     device: torch.device
     checkpoint: Path | None = None
     progress: Progress | None = None
     on_snapshot: Snapshot | None = None
+    space: SearchSpace | None = None
+
+    def with_space(self, config: CondenseConfig) -> BuildRun:
+        """This run with the match space of ``config``, which is read once: later edits of its file change nothing.
+
+        Raises:
+            NasproxyError: when the match space cannot be read.
+        """
+        if config.match_space is None or self.space is not None:
+            return self
+        return replace(self, space=load_space(config.match_space))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from nasproxy.condense.matching_nets import build_net
 from nasproxy.condense.methods import CONDENSERS
 from nasproxy.config import CondenseConfig
 from nasproxy.data import Dataset
+from nasproxy.spaces import load_space
 from nasproxy.spaces.inspection import num_flops
 
 NUM_NETS = 20  # drawn from a match space for their mean
@@ -33,5 +34,6 @@ def condensing_flops(dataset: Dataset, config: CondenseConfig) -> float:
 def _net_flops(dataset: Dataset, config: CondenseConfig) -> float:
     """FLOPs of a forward pass of one image, on average over the nets that are matched."""
     num = 1 if config.match_space is None else min(NUM_NETS, config.outer_steps)
-    nets = [build_net(config, dataset, number, torch.device("cpu")).eval() for number in range(num)]
+    space = None if config.match_space is None else load_space(config.match_space)
+    nets = [build_net(config, dataset, number, torch.device("cpu"), space).eval() for number in range(num)]
     return sum(num_flops(net, dataset.input_shape) for net in nets) / num

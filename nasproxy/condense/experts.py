@@ -215,7 +215,7 @@ def train_experts(
     Raises:
         NasproxyError: for files of other settings or data, for a training that diverges, or without room.
     """
-    checkpoint, key, position = run.checkpoint, checkpoint_key(dataset, config), Position()
+    checkpoint, key, position = run.checkpoint, checkpoint_key(dataset, config, run.space), Position()
     if checkpoint is not None and checkpoint.exists():
         position, _ = load_checkpoint(checkpoint, key)
     elif checkpoint is not None:

@@ -40,7 +40,7 @@ class Recorder:
     def __init__(self, dataset: Dataset, config: CondenseConfig, run: BuildRun, *, note: str, total: int) -> None:
         self._started = time.perf_counter()
         self._config, self._run, self._note, self._total = config, run, note, total
-        self._key = checkpoint_key(dataset, config)
+        self._key = checkpoint_key(dataset, config, run.space)
         self._speaks = own_rank() == 0
         self._snapshot_every = max(1, config.outer_steps // NUM_SNAPSHOTS)
         self.position = Position()

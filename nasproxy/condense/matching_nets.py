@@ -55,15 +55,21 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 NUM_DRAWS = 100  # architectures tried before a match space counts as empty
 
 
-def build_net(config: CondenseConfig, dataset: Dataset, outer: int, device: torch.device) -> nn.Module:
+def build_net(
+    config: CondenseConfig, dataset: Dataset, outer: int, device: torch.device, space: SearchSpace | None = None
+) -> nn.Module:
     """The net of outer step ``outer``, freshly initialised on ``device``: of one family, or drawn from a space.
+
+    Args:
+        space: the match space of ``config``, where it has been read; None: its file is read now.
 
     Raises:
         NasproxyError: for an unknown family, options that cannot be built, or a space without a net for these data.
     """
     seed = derive_seed(config.seed, "net", outer)
     if config.match_space is not None:
-        net = _drawn_net(load_space(config.match_space), dataset, np.random.default_rng(seed), seed, device)
+        space = load_space(config.match_space) if space is None else space
+        net = _drawn_net(space, dataset, np.random.default_rng(seed), seed, device)
     else:
         if config.network not in NETWORKS:
             raise unknown("network", config.network, NETWORKS)

@@ -7,13 +7,16 @@ from typing import Any
 from nasproxy.config import METHODS, CondenseConfig
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
-from nasproxy.spaces import load_space
+from nasproxy.spaces import SearchSpace, load_space
 
 _HASH = "match_space_hash"
 
 
-def provenance_of(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
+def provenance_of(dataset: Dataset, config: CondenseConfig, space: SearchSpace | None = None) -> dict[str, Any]:
     """What determines a set: the data, and every setting of the resolved ``config`` that its method reads.
+
+    Args:
+        space: the match space of ``config``, where it has been read; None: its file is read now.
 
     Returns:
         A JSON object with "dataset" and "config".
@@ -26,7 +29,7 @@ def provenance_of(dataset: Dataset, config: CondenseConfig) -> dict[str, Any]:
         if settings.get(name) is None:
             settings.pop(name, None)
     if "match_space" in settings and config.match_space is not None:  # where the file lies says nothing about the set
-        space = load_space(config.match_space)
+        space = load_space(config.match_space) if space is None else space
         settings |= {"match_space": space.name, _HASH: space.hash}
     return {
         "dataset": {

@@ -215,7 +215,7 @@ def save_proxy(proxy: ProxySet, path: Path) -> Path:
     return path
 
 
-def load_proxy(path: Path) -> ProxySet:
+def load_proxy(path: str | Path) -> ProxySet:
     """Reads a proxy file and verifies its SHA-256.
 
     Raises:
@@ -223,6 +223,7 @@ def load_proxy(path: Path) -> ProxySet:
     """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if not path.is_file():
         raise NasproxyError(f"No proxy file at '{path}': build one with `nasproxy build-proxy --dataset NAME`.")
     try:

@@ -132,22 +132,41 @@ def grasp(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``Σ_layers Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²`` over the layers' outputs ``a`` [A].
+    """``Σ_layers Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²``; ``a`` are the outputs of each layer.
 
-    After Turner et al., "BlockSwap", ICLR 2020. Differs from the released code of [A], which counts every channel once
-    per weight of the channel.
+    Every channel counts once. The positions of a channel are summed first, and then the sum is squared. This is the
+    formula of Turner et al., "BlockSwap: Fisher-guided Block Substitution for Network Compression on a Budget", ICLR
+    2020, which [A] takes over. The code of BlockSwap measures one output of every block, and this score the output of
+    every layer, as [A] does. For the weights of the code of [A], see :func:`fisher_released`.
 
     Cost: one forward and backward pass.
     """
+    return _fisher(net, images, labels, lambda layer: 1)
+
+
+def fisher_released(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ_layers m Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²``, as the released code of [A] computes it.
+
+    ``m`` is the number of weights of a channel: input channels of its group times the area of the kernel, or the inputs
+    of a linear layer. That code gives the value of a channel to each of its weights before it adds them up. The formula
+    in the paper does not have ``m``, and :func:`fisher` leaves it out.
+
+    Cost: one forward and backward pass.
+    """
+    return _fisher(net, images, labels, lambda layer: layer.weight[0].numel())
+
+
+def _fisher(net: nn.Module, images: Tensor, labels: Tensor, times: Callable[[nn.Conv2d | nn.Linear], int]) -> float:
+    """:func:`fisher`, where each channel of ``layer`` counts ``times(layer)`` times."""
     parts: list[Tensor] = []
 
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def watch(module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         activations = output.detach().clone()  # a ReLU after it may work in place
 
         def add(gradient: Tensor) -> None:
             product = activations * gradient
             by_channel = product.flatten(2).sum(2) if isinstance(module, nn.Conv2d) else product
-            parts.append(0.5 * by_channel.double().square().mean(0).sum())
+            parts.append(0.5 * by_channel.double().square().mean(0).sum() * times(module))
 
         if output.requires_grad:
             output.register_hook(add)
@@ -309,7 +328,16 @@ ZERO_COST: dict[str, ZeroCost] = {
     ),
     "grad_norm": ZeroCost(grad_norm, "Gradient norm", "norm of the weights' gradients; a forward and backward pass"),
     "snip": ZeroCost(snip, "SNIP", "how much the loss depends on each weight; a forward and backward pass"),
-    "fisher": ZeroCost(fisher, "Fisher", "how much the loss depends on each channel; a forward and backward pass"),
+    "fisher": ZeroCost(
+        fisher,
+        "Fisher (channels counted once)",
+        "how much the loss depends on each channel; a forward and backward pass",
+    ),
+    "fisher_released": ZeroCost(
+        fisher_released,
+        "Fisher (released code)",
+        "the same, each channel counted once per weight of it; a forward and backward pass",
+    ),
     "jacob_cov": ZeroCost(jacob_cov, "Jacobian covariance", "gradients that tell images apart; a forward and backward"),
     "zico": ZeroCost(zico, "ZiCo", "gradients large beside their spread; two forward and backward passes of half size"),
     "zen": ZeroCost(zen, "Zen-score", "how much noise moves the features; eight forward passes of 16 images"),

@@ -320,6 +320,38 @@ def test_a_match_space_is_in_the_provenance_by_content(cpu, tmp_path):
     assert proxies[0].record["match_space"].endswith("space.yaml")
 
 
+@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if "match_space" in spec.reads])
+def test_an_edit_of_the_match_space_during_a_build_changes_nothing(method, cpu, tmp_path):
+    """The file is read once for all nets, all sets and the provenance."""
+    path = tmp_path / "own.yaml"
+    text = "name: own\nnetwork: convnet\nparameters:\n  width: [2]\n  depth: [1]\n"
+    config = config_of(method, match_space=str(path), outer_steps=3, num_sets=2)
+
+    def edit(done, total, note):
+        path.write_text(text.replace("[2]", "[5]"))
+
+    built = []
+    for progress in (None, edit):
+        path.write_text(text)
+        built.append(build_proxy(toy_dataset(), config, choice=cpu, progress=progress))
+    assert "[5]" in path.read_text()
+    assert torch.equal(built[0].images, built[1].images)
+    assert built[0].provenance == built[1].provenance
+
+
+def test_a_build_is_not_resumed_with_another_match_space(cpu, tmp_path):
+    path, checkpoint = tmp_path / "own.yaml", tmp_path / "build.checkpoint"
+    text = "name: own\nnetwork: convnet\nparameters:\n  width: [2]\n  depth: [1]\n"
+    path.write_text(text)
+    config = config_of("gradient_matching", match_space=str(path))
+    whole = build_proxy(toy_dataset(), config, choice=cpu, checkpoint=checkpoint)
+    path.write_text(text + "# a comment changes no net\n")
+    assert torch.equal(build_proxy(toy_dataset(), config, choice=cpu, checkpoint=checkpoint).images, whole.images)
+    path.write_text(text.replace("[2]", "[5]"))
+    with pytest.raises(NasproxyError, match="another match space"):
+        build_proxy(toy_dataset(), config, choice=cpu, checkpoint=checkpoint)
+
+
 def test_siamese_matching_needs_an_augmentation(cpu):
     with pytest.raises(NasproxyError, match="needs an augmentation"):
         build_proxy(toy_dataset(), config_of("dsa", augmentation="none"), choice=cpu)

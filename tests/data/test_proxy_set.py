@@ -89,6 +89,13 @@ def test_every_flipped_bit_is_found(tmp_path):
             load_proxy(path)
 
 
+def test_a_path_may_be_a_text(tmp_path):
+    path = save_proxy(toy_proxy(), tmp_path / "a.safetensors")
+    assert load_proxy(str(path)).content_id == load_proxy(path).content_id
+    with pytest.raises(NasproxyError, match="No proxy file at 'missing.safetensors'"):
+        load_proxy("missing.safetensors")
+
+
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
 def test_truncated_files_are_refused(tmp_path, keep):
     path = save_proxy(toy_proxy(), tmp_path / "a.safetensors")

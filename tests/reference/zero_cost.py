@@ -3,6 +3,7 @@
 Everything is written out from the formulas; derivatives are the chain rule by hand, the Hessian finite differences.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -70,14 +71,52 @@ def grasp(w1, w2, x, y):
     return -sum((w * (a - b) / (2 * t)).sum() for w, a, b in zip((w1, w2), up, down, strict=True))
 
 
+def channels_once(activations, gradient):
+    """½ mean_n (Σ_positions a · ∂L/∂a)², summed over channels; ``(n, channels)`` or ``(n, channels, h, w)``."""
+    total, n = 0.0, len(activations)
+    for channel in range(activations.shape[1]):
+        for image in range(n):
+            by_position = activations[image, channel] * gradient[image, channel]
+            total += 0.5 * sum(np.atleast_1d(by_position).flatten().tolist()) ** 2 / n
+    return total
+
+
 def fisher(w1, w2, x, y):
     hidden, _, logits = forward(w1, w2, x)
     _, _, by_hidden, by_logits = gradients(w1, w2, x, y)
-    total = 0.0
-    for activations, gradient in ((hidden, by_hidden), (logits, by_logits)):
-        for channel in range(activations.shape[1]):
-            squares = [(activations[n, channel] * gradient[n, channel]) ** 2 for n in range(len(x))]
-            total += 0.5 * sum(squares) / len(x)
+    return channels_once(hidden, by_hidden) + channels_once(logits, by_logits)
+
+
+def fisher_released(w1, w2, x, y):
+    """A channel of the first layer has as many weights as x has numbers, one of the second as the first has outputs."""
+    hidden, _, logits = forward(w1, w2, x)
+    _, _, by_hidden, by_logits = gradients(w1, w2, x, y)
+    return w1.shape[1] * channels_once(hidden, by_hidden) + w2.shape[1] * channels_once(logits, by_logits)
+
+
+def convolved(kernel, image):
+    """``kernel`` ``(o, i, 3, 3)`` over ``image`` ``(i, h, w)``, padded with one zero on each side; ``(o, h, w)``."""
+    _, height, width = image.shape
+    result = np.zeros((len(kernel), height, width))
+    for o, channel, row, column, dy, dx in itertools.product(*map(range, (len(kernel), *image.shape, 3, 3))):
+        y, x = row + dy - 1, column + dx - 1
+        if 0 <= y < height and 0 <= x < width:
+            result[o, row, column] += kernel[o, channel, dy, dx] * image[channel, y, x]
+    return result
+
+
+def fisher_of_convolution(kernel, w2, x, y, *, weights_per_channel):
+    """Of ``w2 relu(kernel * x)``. ``weights_per_channel``: how often a channel of the two layers counts."""
+    n, total = len(x), 0.0
+    hidden = np.array([convolved(kernel, image) for image in x])
+    logits = np.array([[float((row * np.maximum(0, h).flatten()).sum()) for row in w2] for h in hidden])
+    by_logits = np.array([softmax(row) / n for row in logits])
+    for image in range(n):
+        by_logits[image, y[image]] -= 1 / n
+    by_hidden = np.array([sum(by_logits[i, c] * w2[c] for c in range(len(w2))) for i in range(n)]).reshape(hidden.shape)
+    by_hidden = np.where(hidden > 0, by_hidden, 0)
+    for times, a, gradient in zip(weights_per_channel, (hidden, logits), (by_hidden, by_logits), strict=True):
+        total += times * channels_once(a, gradient)
     return total
 
 

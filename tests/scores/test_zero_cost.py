@@ -13,7 +13,7 @@ from nasproxy.scores.zen import ZEN_REPEATS
 from nasproxy.scores.zero_cost import ZERO_COST, measure
 
 SHAPE = (3, 8, 8)
-WITH_DATA = ("grad_norm", "snip", "grasp", "fisher", "zico")
+WITH_DATA = ("grad_norm", "snip", "grasp", "fisher", "fisher_released", "zico")
 
 
 def two_layers(seed=0):
@@ -62,6 +62,27 @@ def test_by_pencil():
     assert value("flops", net, image, label) == 6
 
 
+@pytest.mark.parametrize(("name", "weights_per_channel"), [("fisher", (1, 1)), ("fisher_released", (18, 75))])
+def test_fisher_sums_positions_before_it_squares(name, weights_per_channel):
+    """Of a convolution, 2 × 3 × 3 weights a channel, and a linear layer of 3 × 5 × 5 inputs."""
+    net = made(
+        lambda: nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.ReLU, nn.Flatten, lambda: nn.Linear(75, 4, bias=False)
+    )
+    images, labels = batch(3, (2, 5, 5), classes=4)
+    kernel, w2 = (w.detach().double().numpy() for w in net.parameters())
+    expected = by_hand.fisher_of_convolution(
+        kernel, w2, images.double().numpy(), labels.numpy(), weights_per_channel=weights_per_channel
+    )
+    assert value(name, net, images, labels) == pytest.approx(expected, rel=1e-5)
+
+
+def test_released_fisher_counts_the_weights_of_a_group():
+    """In a depthwise convolution a channel has nine weights, whatever the number of channels."""
+    net = made(lambda: nn.Conv2d(6, 6, 3, groups=6), lambda: nn.AdaptiveAvgPool2d(1), nn.Flatten, nn.Identity)
+    images, labels = batch(5, (6, 4, 4), classes=6)
+    assert value("fisher_released", net, images, labels) == 9 * value("fisher", net, images, labels)
+
+
 def rescaled(net, factor=4.0):
     """The same function: its first layer times ``factor``, its second divided."""
     other = copy.deepcopy(net)
@@ -86,7 +107,7 @@ def permuted(net):
     return other
 
 
-@pytest.mark.parametrize("name", ["snip", "fisher", "synflow", "jacob_cov", "naswot"])
+@pytest.mark.parametrize("name", ["snip", "fisher", "fisher_released", "synflow", "jacob_cov", "naswot"])
 def test_layers_of_a_relu_net_may_be_rescaled(name):
     net = seeded(lambda: convnet(SHAPE, 3, width=8, depth=2, norm="none"), 0)
     images, labels = batch(16, SHAPE)
@@ -241,7 +262,7 @@ def test_a_part_that_the_loss_does_not_see_counts_as_zero():
         0,
     )
     images, labels = batch(8, SHAPE)
-    for name in ("grad_norm", "snip", "grasp", "fisher", "synflow", "zico"):
+    for name in ("grad_norm", "snip", "grasp", "fisher", "fisher_released", "synflow", "zico"):
         assert math.isfinite(value(name, net, images, labels)), name
 
 

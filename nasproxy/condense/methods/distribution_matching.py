@@ -42,7 +42,7 @@ def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRu
         NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance
             that is not finite.
     """
-    device = run.device
+    run, device = run.with_space(config), run.device
     real = RealBatches(dataset, device)
     num_classes, shape = dataset.num_classes, dataset.input_shape
     images = initial_images(dataset, config).to(device).requires_grad_()
@@ -54,7 +54,7 @@ def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRu
     )
 
     def step(outer: int) -> Tensor:
-        net = build_net(config, dataset, outer, device)
+        net = build_net(config, dataset, outer, device, run.space)
         stream = generator(config.seed, "distribution", outer, device=device)
         numbers = real.draw(config.batch_real, stream).flatten()[places]
         augmentation = sample_siamese(config.augmentation, num_classes, shape, stream)

@@ -191,8 +191,8 @@ def taught(
 class _Teacher:
     """What is learned, and one step of it: the generator, its inputs, the learning rate and the momentum."""
 
-    def __init__(self, dataset: Dataset, config: CondenseConfig, device: torch.device) -> None:
-        num_classes = dataset.num_classes
+    def __init__(self, dataset: Dataset, config: CondenseConfig, run: BuildRun) -> None:
+        device, self._space, num_classes = run.device, run.space, dataset.num_classes
         self._dataset, self._config, self._device = dataset, config, device
         self._real = RealBatches(dataset, device)
         self._places = self._real.valid(config.batch_real)
@@ -209,7 +209,7 @@ class _Teacher:
         own = {"inputs": self.inputs, "log_lr": self.log_lr, "momentum_logit": self.momentum_logit}
         self.leaves: dict[str, Tensor] = own | dict(self._maker.named_parameters())
         self.optimizer = torch.optim.Adam(self.leaves.values(), lr=config.image_lr, betas=BETAS, eps=EPSILON)
-        self._at_once = judging_part(build_net(config, dataset, 0, device), dataset.input_shape, device)
+        self._at_once = judging_part(build_net(config, dataset, 0, device, run.space), dataset.input_shape, device)
         self._one_hot = functional.one_hot(self.labels, num_classes).to(inputs.dtype)
 
     def _made(self, batch: int) -> Tensor:
@@ -228,7 +228,7 @@ class _Teacher:
         cosine = (1 + math.cos(math.pi * outer / config.outer_steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = config.image_lr * (FINAL_RELATIVE_LR + (1 - FINAL_RELATIVE_LR) * cosine)
-        net = build_net(config, self._dataset, outer, self._device)
+        net = build_net(config, self._dataset, outer, self._device, self._space)
         stream = generator(config.seed, "teaching", outer, device=self._device)
         freeze_on_real(net, self._real, config, stream)
         model = FunctionalNet(net)
@@ -268,7 +268,8 @@ def generative_teaching(dataset: Dataset, config: CondenseConfig, run: BuildRun)
         NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a loss
             that is not finite.
     """
-    teacher = _Teacher(dataset, config, run.device)
+    run = run.with_space(config)
+    teacher = _Teacher(dataset, config, run)
     by_class = teacher.order.argsort().to(run.device)
     seconds = learn(
         dataset,

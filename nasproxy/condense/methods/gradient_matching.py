@@ -47,10 +47,11 @@ def gradient_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) -
         NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance that is not
             finite.
     """
+    run = run.with_space(config)
     device, (inner_steps, _) = run.device, config.loops
     recorder = Recorder(dataset, config, run, note="distance", total=config.outer_steps * inner_steps)
     real = RealBatches(dataset, device)
-    nets = MatchingNets(dataset, config, real)
+    nets = MatchingNets(dataset, config, real, run.space)
     images = initial_images(dataset, config).to(device)
     velocity = torch.zeros_like(images)
     labels = initial_labels(dataset, config).to(device)

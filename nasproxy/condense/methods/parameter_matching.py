@@ -84,7 +84,7 @@ def parameter_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) 
         NasproxyError: for settings that do not fit the data, a checkpoint of another build, or a distance
             that is not finite.
     """
-    device = run.device
+    run, device = run.with_space(config), run.device
     real = RealBatches(dataset, device)
     num_classes = dataset.num_classes
     images = initial_images(dataset, config).to(device).requires_grad_()
@@ -94,7 +94,7 @@ def parameter_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun) 
     stretches, _ = config.loops
 
     def step(outer: int) -> Tensor:
-        net = build_net(config, dataset, 0 if config.net_init == "fixed" else outer, device)
+        net = build_net(config, dataset, 0 if config.net_init == "fixed" else outer, device, run.space)
         stream = generator(config.seed, "parameters", outer, device=device)
         freeze_on_real(net, real, config, stream)
         model = FunctionalNet(net)
