@@ -97,11 +97,9 @@ def train_candidate(
         points = () if curve is None else (*curve.points, (recipe.epochs, accuracy))
         return Fit(accuracy, loss, elapsed(), curve=points, joules=joules() if joules else None)
 
-    def separable() -> bool:
-        return not couples_images(seeded(build, 0), shape)
-
+    largest = min(recipe.batch_size, len(train.images))
     try:
-        return _with_fewer_images(attempt, min(recipe.batch_size, len(train.images)), separable, device, elapsed)
+        return _with_fewer_images(attempt, largest, lambda: couples_images(seeded(build, 0), shape), device, elapsed)
     except (RuntimeError, ValueError) as error:
         return failure_of(error, elapsed())
 
@@ -109,7 +107,7 @@ def train_candidate(
 def _with_fewer_images(
     attempt: Callable[[int | None], Fit],
     largest: int,
-    separable: Callable[[], bool],
+    couples: Callable[[], bool],
     device: torch.device,
     elapsed: Callable[[], float],
 ) -> Fit:
@@ -121,7 +119,7 @@ def _with_fewer_images(
         except torch.OutOfMemoryError as error:
             failure = failure_of(error, elapsed())  # not the error itself: it would keep the net in memory
         fewer = (fewer or largest) // 2
-        if fewer < 1 or not separable():
+        if fewer < 1 or couples():
             return failure
         if device.type == "cuda":
             torch.cuda.empty_cache()
