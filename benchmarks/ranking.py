@@ -17,13 +17,15 @@ The last line of ``tables`` and ``report`` is JSON.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
 from nasproxy.data import load_dataset
 from ranking_lab.measuring import Laboratory
+from ranking_lab.published import print_tables
 from ranking_lab.rows import Recorder
-from ranking_lab.skeleton import LATER, SETTINGS, measure_settings, read_cells, write_cells
+from ranking_lab.skeleton import measure_settings, read_cells, rounds, write_cells
 from ranking_lab.tables import read_tables
 
 DATA = Path(__file__).parent / "data"
@@ -34,18 +36,24 @@ def register(args: argparse.Namespace) -> None:
     write_cells(CELLS, read_tables(args.tables))
 
 
+def tables(args: argparse.Namespace) -> None:
+    print(json.dumps(print_tables(read_tables(args.tables))))
+
+
 def skeleton(args: argparse.Namespace) -> None:
     until = time.monotonic() + 60 * args.minutes
     with Recorder(args.rows) as recorder:
         laboratory = Laboratory(load_dataset("cifar10", offline=True), recorder, args.device)
-        settings = SETTINGS if not args.all else (*SETTINGS, *LATER)
-        print(f"{measure_settings(laboratory, read_cells(CELLS), settings, until=until)} trainings")
+        done = 0
+        for cells, settings in rounds(read_cells(CELLS), everything=args.all):
+            done += measure_settings(laboratory, cells, settings, until=until)
+        print(f"{done} trainings")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for function in (register, skeleton):
+    for function in (register, tables, skeleton):
         command = commands.add_parser(function.__name__)
         command.set_defaults(run=function)
         command.add_argument("--tables", type=Path)
