@@ -37,6 +37,7 @@ SETTINGS = (
 FIRST_ROUND = 48  # cells
 # The second round.
 SECOND = (
+    Short("cells=1 channels=4", "fresh", 1000),
     Short("cells=1 channels=4", "1000", 100),
     Short("cells=2 channels=8", "fresh", 100),
     Short("cells=1 channels=16", "fresh", 100),
