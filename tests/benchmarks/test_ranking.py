@@ -274,6 +274,7 @@ def test_a_table_that_is_missing_is_named(tmp_path):
         tables.read_tables(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_old_sample_is_120_cells_of_87_functions():
     """Six of the cells do not depend on their input; they are one function."""
     cells = published.old_sample()
