@@ -5,14 +5,19 @@
 A, B, … are names of scores, which it lists. A run's page compares every score with the proxy; this compares any two, on
 the same candidates: ρ of A minus ρ of B with its 95 % bootstrap interval and p-value, each as if it were the only
 pair, and the mean of all pairs from the same resamples, since they share candidates and truth. With ``--accuracies
-A=0.31,B=0.38`` it also asks whether sets that train nets better rank better: Spearman's correlation over sets, with the
-p-value of scipy. The last line is JSON.
+A=0.31,B=0.38`` it also asks whether sets that train nets better rank better: Spearman's correlation over sets, with its
+95 % interval and the p-value of scipy. The last line is JSON.
+
+Sets are few, so the interval over them is by Fisher's z with the variance of Bonett and Wright, "Sample size
+requirements for estimating Pearson, Kendall and Spearman correlations", Psychometrika 2000. An interval that holds 0
+and large values says that no association is shown, not that there is none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -48,6 +53,19 @@ def lead(pairs: list[tuple[np.ndarray, np.ndarray]], truth: np.ndarray, seed: in
     return estimate(float(value), resampled, len(truth)), p_value(resampled)
 
 
+def few_interval(rho: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of Spearman's ``rho`` from ``n`` pairs, tanh(atanh ρ ± 1.96 √((1 + ρ²/2) / (n − 3))).
+
+    Raises:
+        NasproxyError: for fewer than four pairs.
+    """
+    if n < 4:
+        raise NasproxyError(f"An interval of a correlation takes at least 4 sets, but got {n}: give --accuracies more.")
+    middle = math.atanh(max(-0.999, min(0.999, rho)))
+    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return math.tanh(middle - half), math.tanh(middle + half)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -81,8 +99,13 @@ def main() -> None:
             if rho.get(name) is None:
                 raise unknown("score", name, rho)
         over = spearmanr(list(accuracies.values()), [rho[name] for name in accuracies])
-        found["accuracy and rho"] = {"value": over.statistic, "p": over.pvalue, "sets": len(accuracies)}
-        print(f"accuracy and ρ over {len(accuracies)} sets: {over.statistic:+.2f}, p = {over.pvalue:.2f}")
+        low, high = few_interval(over.statistic, len(accuracies))
+        interval = {"low": low, "high": high, "p": over.pvalue, "sets": len(accuracies)}
+        found["accuracy and rho"] = {"value": over.statistic} | interval
+        print(
+            f"accuracy and ρ over {len(accuracies)} sets: {over.statistic:+.2f} "
+            f"(95 % interval {low:+.2f} to {high:+.2f}), p = {over.pvalue:.2f}"
+        )
     print(json.dumps(found))
 
 

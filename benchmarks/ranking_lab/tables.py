@@ -33,6 +33,7 @@ SCORES = (
     "plain",
 )  # fmt: skip
 
+NUM_RESAMPLES = 1000
 _LETTERS = dict(zip(CELL_OPERATIONS, "0s13p", strict=True))
 
 Column = dict[str, float]  # a value by cell, or by function
@@ -107,7 +108,8 @@ def correlation(score: Mapping[str, float], truth: Mapping[str, float], among: I
     """ρ of a score with a truth over the keys of both, or those of ``among``; minus infinity ranks last."""
     keys = sorted(score.keys() & truth.keys() & (score.keys() if among is None else set(among)))
     values = ranks(np.array([score[key] for key in keys], dtype=float))  # ranks: infinities are allowed
-    return rank_correlation(values, np.array([truth[key] for key in keys], dtype=float))
+    truths = np.array([truth[key] for key in keys], dtype=float)
+    return rank_correlation(values, truths, num_resamples=NUM_RESAMPLES)
 
 
 def cell_of(params: Mapping[str, object]) -> str:

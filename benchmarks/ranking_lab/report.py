@@ -1,0 +1,206 @@
+"""One table and one figure from all recorded rows: signal × length of the truth, with n, intervals and cost."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nasproxy.correlation import Estimate
+from nasproxy.report.wording import value_and_interval
+from ranking_lab import convnets, skeleton
+from ranking_lab.measuring import TRAINED
+from ranking_lab.rows import Row
+from ranking_lab.tables import SCORES, Tables, cell_code, correlation
+
+MIN_CANDIDATES = 12  # fewer are not shown: the interval would be wider than one
+NAMES = {
+    "accuracy": "accuracy",
+    "loss": "loss",
+    "loss_sum": "sum of training losses",
+    "late_loss": "late training loss",
+}
+COLOURS, GREY = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "#8A8F98"
+Values = dict[str, float]  # by candidate; higher is better
+
+
+@dataclass(frozen=True)
+class Line:
+    """A signal in a setting against each truth.
+
+    Attributes:
+        signal, setting: its names.
+        seeds: how many seeds its values are the mean of.
+        failed: candidates that gave no number.
+        gflop, seconds: medians over candidates, of one seed.
+        agreement: ρ by the name of the truth.
+    """
+
+    signal: str
+    setting: str
+    seeds: int
+    failed: int
+    gflop: float
+    seconds: float
+    agreement: Mapping[str, Estimate]
+
+
+def columns(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by signal and setting."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.signal, row.setting), []).append(row)
+    return found
+
+
+def mean_by_candidate(rows: Sequence[Row]) -> tuple[Values, int, int]:
+    """Means over seeds, how many seeds, and how many candidates failed. One failed seed fails the candidate."""
+    by_candidate: dict[str, list[Row]] = {}
+    for row in rows:
+        by_candidate.setdefault(row.candidate, []).append(row)
+    least = min(len(own) for own in by_candidate.values())
+    values, failed = {}, 0
+    for candidate, own in by_candidate.items():
+        numbers = [row.value for row in sorted(own, key=lambda row: row.seed)[:least]]
+        if None in numbers:
+            failed += 1
+        else:
+            values[candidate] = statistics.fmean(number for number in numbers if number is not None)
+    return values, least, failed
+
+
+def lines(rows: Sequence[Row], truths: Mapping[str, Values], leave_out: Sequence[str] = ()) -> list[Line]:
+    """Every column of ``rows`` but ``leave_out`` with enough candidates."""
+    found = []
+    for (signal, setting), own in columns(rows).items():
+        values, seeds, failed = mean_by_candidate(own)
+        if signal in leave_out or len(values) < MIN_CANDIDATES:
+            continue
+        sign = TRAINED.get(signal, 1)
+        higher = {candidate: sign * value for candidate, value in values.items()}
+        cost = [statistics.median(getattr(row, name) for row in own) for name in ("gflop", "seconds")]
+        agreement = {name: correlation(higher, truth) for name, truth in truths.items()}
+        found.append(Line(signal, setting, seeds, failed, cost[0], cost[1], agreement))
+    return found
+
+
+def cell_truths(tables: Tables, cells: Sequence[skeleton.RegisteredCell]) -> dict[str, Values]:
+    """12 and 200 epochs of the registered cells' functions, by the cells' codes."""
+    names = {
+        "12 epochs (val)": "cifar10-val@12",
+        "12 epochs (test)": "cifar10-test@12",
+        "200 epochs": "cifar10-test@200",
+    }
+    return {name: of_cells(tables, column, cells) for name, column in names.items()}
+
+
+def of_cells(tables: Tables, column: str, cells: Sequence[skeleton.RegisteredCell]) -> Values:
+    """A column of the tables by the codes of the registered cells, the mean over the cells of each function."""
+    by_function = tables.by_function(column)
+    return {cell_code(one.cell): by_function[one.function] for one in cells if one.function in by_function}
+
+
+def published_lines(
+    tables: Tables, cells: Sequence[skeleton.RegisteredCell], truths: Mapping[str, Values]
+) -> list[Line]:
+    """Published scores of the same cells, and the shorter truths as signals."""
+    named = {f"published {score}": of_cells(tables, f"{score}@cifar10", cells) for score in SCORES}
+    named |= {f"published {name}": truths[name] for name in ("12 epochs (val)", "12 epochs (test)")}
+    found = []
+    for name, values in named.items():
+        agreement = {length: correlation(values, truth) for length, truth in truths.items()}
+        found.append(Line(name, "the benchmark's own skeleton", 1, 0, math.nan, math.nan, agreement))
+    return found
+
+
+def net_truths(rows: Sequence[Row]) -> dict[str, Values]:
+    """Test accuracy after full trainings, by their length."""
+    found = {}
+    for plan in convnets.TRUTHS:
+        own = [row for row in rows if row.signal == "test_accuracy" and row.setting == plan.text]
+        if own:
+            found[f"{plan.epochs} epochs"] = mean_by_candidate(own)[0]
+    return found
+
+
+def print_lines(title: str, found: Sequence[Line]) -> None:
+    """Prints a table in Markdown, best last truth first."""
+    if not found:
+        print(f"\n{title}: no column has {MIN_CANDIDATES} candidates yet.")
+        return
+    truths = list(found[0].agreement)
+    print(f"\n{title}\n\n| signal | setting | n | " + " | ".join(truths) + " | GFLOP | seconds |")
+    print("|---" * (len(truths) + 5) + "|")
+    for line in sorted(found, key=lambda line: -(line.agreement[truths[-1]].value or 0)):
+        cost = ["" if value != value else f"{value:.3g}" for value in (line.gflop, line.seconds)]
+        rhos = [value_and_interval(line.agreement[name]) for name in truths]
+        n = f"{line.agreement[truths[-1]].n}" + (f" ({line.failed} failed)" if line.failed else "")
+        print(f"| {NAMES.get(line.signal, line.signal)} | {line.setting} | {n} | " + " | ".join([*rhos, *cost]) + " |")
+
+
+def _points(chosen: Sequence[Line], truth: str) -> tuple[list[float], list[float], list[list[float]]]:
+    """Costs, values, and the distances to the ends of the intervals, in the order of cost."""
+    costs, rhos, below, above = [], [], [], []
+    for line in sorted(chosen, key=lambda line: line.gflop):
+        rho = line.agreement[truth]
+        if rho.value is not None:
+            costs.append(line.gflop)
+            rhos.append(rho.value)
+            below.append(rho.value - (rho.value if rho.low is None else rho.low))
+            above.append((rho.value if rho.high is None else rho.high) - rho.value)
+    return costs, rhos, [below, above]
+
+
+def draw(found: Sequence[Line], path: Path, title: str) -> None:
+    """ρ against cost: a panel for each truth, a line for each signal, its settings in the order of their cost."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    truths = list(found[0].agreement)
+    figure = Figure(figsize=(4.2 * len(truths), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(truths), sharey=True, squeeze=False)[0]
+    for truth, axes in zip(truths, panels, strict=True):
+        for (signal, name), colour, marker in zip(NAMES.items(), COLOURS, "osD^", strict=True):
+            chosen = [line for line in found if line.signal == signal]
+            costs, rhos, bars = _points(chosen, truth)
+            style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
+            axes.errorbar(costs, rhos, bars, label=name, linewidth=1, elinewidth=0.5, **style)
+        costs, rhos, _ = _points([line for line in found if line.signal not in NAMES], truth)
+        axes.plot(costs, rhos, "x", color=GREY, label="scores of the untrained net")
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set(xscale="log", xlabel="counted GFLOP of a candidate", title=f"truth: {truth}")
+        axes.grid(color="#D9DEE4", linewidth=0.6)
+    panels[0].set_ylabel("Spearman ρ, 95 % intervals")
+    panels[0].legend(fontsize=8)
+    figure.suptitle(title)
+    with mpl.rc_context({"svg.hashsalt": "ranking", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def report(
+    rows: Sequence[Row], tables: Tables | None, cells: Sequence[skeleton.RegisteredCell], folder: Path
+) -> dict[str, Any]:
+    """Prints both tables and draws both figures, as far as there are rows and truths."""
+    found: dict[str, Any] = {}
+    codes = {cell_code(one.cell) for one in cells}
+    own = [row for row in rows if row.space == skeleton.SPACE and row.candidate in codes]
+    if tables is not None and own:
+        truths = cell_truths(tables, cells)
+        measured = lines(own, truths)
+        title = "NAS-Bench-201, one cell of each function of the fixed sample, CIFAR-10"
+        print_lines(title, [*measured, *published_lines(tables, cells, truths)])
+        found["nasbench201"] = [asdict(line) for line in measured]
+        if measured:
+            draw(measured, folder / "ranking_nasbench201.svg", "NAS-Bench-201: reduced skeletons")
+    own = [row for row in rows if row.space == convnets.SPACE]
+    truths = net_truths(own)
+    if truths:
+        measured = lines(own, truths, leave_out=("test_accuracy", "test_loss", "val_loss"))
+        print_lines("ConvNets of widths 16 to 64, all 45,000 images, measured on test images", measured)
+        found["convnets"] = [asdict(line) for line in measured]
+        if measured:
+            draw(measured, folder / "ranking_convnets.svg", "ConvNets of widths 16 to 64")
+    return found
