@@ -17,7 +17,11 @@ from toy import toy_dataset
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+from nasproxy.condense.build import build_proxy  # noqa: E402
+from nasproxy.config import CondenseConfig  # noqa: E402
+from nasproxy.core.devices import choose_device  # noqa: E402
 from nasproxy.core.errors import NasproxyError  # noqa: E402
+from nasproxy.data.proxy_set import save_proxy  # noqa: E402
 from nasproxy.spaces import load_space  # noqa: E402
 from ranking_lab import convnets, published, report, skeleton, tables  # noqa: E402
 from ranking_lab.measuring import HELD_OUT, TRAINED, Full, Laboratory, Short, Subject, shrunk  # noqa: E402
@@ -199,6 +203,23 @@ def test_images_are_as_the_setting_says(laboratory):
     assert shrunk(images, 2) is images
     assert shrunk(images, 1).item() == 67  # 66.75
     assert f"held_out={HELD_OUT}" not in Short("", "fresh", 1).text
+
+
+def test_a_set_is_a_column_and_each_seed_has_another_of_its_sets(laboratory, tmp_path):
+    config = CondenseConfig(method="random", ipc=2, num_sets=2)
+    proxy = build_proxy(laboratory.dataset, config, choice=choose_device("cpu"))
+    save_proxy(proxy, tmp_path / "two.safetensors")
+    with pytest.raises(NasproxyError, match="two"):
+        laboratory.training_images("set:two", 3, 8, 0)
+    laboratory.sets = tmp_path
+    for seed in range(3):
+        images, epochs = laboratory.training_images("set:two", 3, 8, seed)
+        assert torch.equal(images.images, proxy.training_images(seed % 2)[0])
+        assert epochs == 3
+    with pytest.raises(NasproxyError, match="16"):
+        laboratory.training_images("set:two", 3, 16, 0)
+    with pytest.raises(NasproxyError, match="3 updates"):
+        laboratory.training_images("120", 3, 8, 0)
 
 
 def test_nothing_begins_after_the_time_is_over(laboratory):
