@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from toy import toy_dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -281,6 +281,20 @@ def test_correlations_are_scipys_and_minus_infinity_ranks_last():
     assert found.value == pytest.approx(expected)
     assert found.n == 30
     assert tables.correlation(score, truth, keys[:10]).n == 10
+
+
+def test_what_a_score_knows_beyond_size_is_the_correlation_of_residuals():
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=200)
+    own = rng.normal(size=200)
+    truth, score = size + own, -size + own  # unrelated as a whole, alike once size is taken out
+    named = [{str(i): float(value) for i, value in enumerate(values)} for values in (score, truth, size)]
+    of = [rankdata(values) for values in (score, truth, size)]
+    rest = [values - np.polyval(np.polyfit(of[2], values, 1), of[2]) for values in of[:2]]
+    found = tables.beyond(*named)
+    assert found.value == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert found.low > 0.7 > abs(tables.correlation(*named[:2]).value) + 0.5
+    assert tables.beyond(named[0], named[1], {}).value is None
 
 
 def test_the_best_part_of_a_truth():
