@@ -23,6 +23,11 @@ NAMES = {
     "loss_sum": "sum of training losses",
     "late_loss": "late training loss",
 }
+TABLE_TRUTHS = {
+    "12 epochs (val)": "cifar10-val@12",
+    "12 epochs (test)": "cifar10-test@12",
+    "200 epochs": "cifar10-test@200",
+}
 COLOURS, GREY = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "#8A8F98"
 Values = dict[str, float]  # by candidate; higher is better
 
@@ -131,11 +136,8 @@ def print_lines(title: str, found: Sequence[Line]) -> None:
         print(f"\n{title}: no column has {MIN_CANDIDATES} candidates yet.")
         return
     truths = list(found[0].agreement)
-    print(
-        f"\n{title}\n\n| signal | setting | n | "
-        + " | ".join(truths)
-        + f" | {truths[-1]}, beyond FLOPs | GFLOP | seconds |"
-    )
+    heads = ["signal", "setting", "n", *truths, f"{truths[-1]}, beyond FLOPs", "GFLOP", "seconds"]
+    print(f"\n{title}\n\n| " + " | ".join(heads) + " |")
     print("|---" * len(heads) + "|")
     for line in sorted(found, key=lambda line: -(line.agreement[truths[-1]].value or 0)):
         cost = ["" if value != value else f"{value:.3g}" for value in (line.gflop, line.seconds)]
