@@ -35,7 +35,7 @@ CELLS, NETS = DATA / "ranking_cells.csv", DATA / "ranking_convnets.csv"
 
 
 def laboratory(args: argparse.Namespace, recorder: Recorder) -> Laboratory:
-    return Laboratory(load_dataset("cifar10", offline=True), recorder, args.device)
+    return Laboratory(load_dataset("cifar10", offline=True), recorder, args.device, getattr(args, "sets", None))
 
 
 def rows_of(args: argparse.Namespace, name: str) -> Path:
@@ -75,7 +75,9 @@ def free(args: argparse.Namespace) -> None:
 def convnets(args: argparse.Namespace) -> None:
     until = time.monotonic() + 60 * args.minutes
     with Recorder(rows_of(args, "_convnets")) as recorder:
-        done = measure_nets(laboratory(args, recorder), read_nets(NETS), until=until, everything=args.all)
+        sets = tuple(sorted(path.stem for path in args.sets.glob("*.safetensors"))) if args.sets else ()
+        here = laboratory(args, recorder)
+        done = measure_nets(here, read_nets(NETS), until=until, everything=args.all, sets=sets)
     print(f"{done} measurements")
 
 
@@ -97,6 +99,8 @@ def main() -> None:
             command.add_argument("--minutes", type=float, default=60, help="no new measurement begins after these")
             command.add_argument("--device", default="auto")
             command.add_argument("--all", action="store_true", help="also the settings that take days on a CPU")
+        if function is convnets:
+            command.add_argument("--sets", type=Path, help="folder of proxy sets: each is a column by its file's name")
         if function is report:
             command.add_argument("--out", type=Path, default=DATA.parent, help="folder of the figures")
         command.add_argument("--data", type=Path, default=DATA, help="folder of the rows")

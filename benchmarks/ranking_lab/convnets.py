@@ -112,16 +112,18 @@ def measure_nets(
     nets: list[RegisteredNet],
     *,
     until: float,
-    everything: bool,
-    truths: tuple[Full, ...] = TRUTHS,
+    everything: bool = False,
+    sets: tuple[str, ...] = (),
 ) -> int:
     """Measures what is missing until the clock (``time.monotonic``) says ``until``; the number of new measurements.
 
     Args:
         everything: also the settings that take days on a CPU.
+        sets: names of proxy sets, each with every number of updates: k-means, condensed sets …
     """
     space, done = load_space(str(SPACE_FILE)), 0
     cheap: tuple[Short, ...] = ALL_CHEAP if everything else CHEAP
+    cheap += tuple(Short("", f"set:{name}", updates, 32) for name in sets for updates in UPDATES)
     for block in sorted({one.block for one in nets}):
         members = [one for one in nets if one.block == block]
         plans: tuple[Short | str | Full, ...] = (*cheap, *FREE, *TRUTHS)

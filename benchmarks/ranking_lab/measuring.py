@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,8 +18,10 @@ from torch.nn import functional
 from nasproxy.condense.initial import draw_per_class
 from nasproxy.config import RECIPES
 from nasproxy.core.devices import choose_device
+from nasproxy.core.errors import NasproxyError
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data import Dataset, LabeledImages
+from nasproxy.data.proxy_set import check_fit, load_proxy
 from nasproxy.networks import seeded
 from nasproxy.scores.full_training import full_recipe
 from nasproxy.scores.measuring import MeasuringTask
@@ -48,7 +51,8 @@ class Short:
 
     Attributes:
         options: of the network family, as in ``space:cells=1,channels=4``.
-        images: "fresh": other images in every update; a number: as many random ones, equally many of each class.
+        images: "fresh": other images in every update; a number: as many random ones, equally many of each class;
+            "set:NAME": the proxy set in the file NAME.safetensors, of several sets in it another one for each seed.
         updates: of the optimiser.
         side: of the images in pixels; 16 is the mean of 2 × 2 pixels.
         held_out: validation images that are measured.
@@ -115,9 +119,9 @@ class _Kept:
 class Laboratory:
     """Data, device and record of a session."""
 
-    def __init__(self, dataset: Dataset, recorder: Recorder, device: str = "auto") -> None:
+    def __init__(self, dataset: Dataset, recorder: Recorder, device: str = "auto", sets: Path | None = None) -> None:
         choice = choose_device(device)
-        self.dataset, self.recorder, self.device = dataset, recorder, choice.device
+        self.dataset, self.recorder, self.device, self.sets = dataset, recorder, choice.device, sets
         self.where = choice.name if choice.device.type == "cuda" else f"CPU with {torch.get_num_threads()} threads"
         self._images: dict[tuple[object, ...], TrainingImages] = {}
 
@@ -140,22 +144,41 @@ class Laboratory:
         return self._images[key]
 
     def training_images(self, kind: str, updates: int, side: int, seed: int) -> tuple[TrainingImages, int]:
-        """The images of a :class:`Short` training, and for how many epochs they are seen."""
+        """The images of a :class:`Short` training, and for how many epochs they are seen.
+
+        Raises:
+            NasproxyError: when ``updates`` are no whole number of epochs, or a set is not of this side or these data.
+        """
         train = self.dataset.train
-        if kind == "fresh":
+        if kind.startswith("set:"):
+            images = self._of_set(kind.removeprefix("set:"), side, seed)
+        elif kind == "fresh":
             order = torch.randperm(len(train), generator=generator(seed, "ranking fresh images"))
             index = order[: updates * BATCH]
-            epochs = math.ceil(updates * BATCH / len(train))
             chosen = LabeledImages(train.images[index], train.labels[index])
+            images = self._kept((kind, updates, side, seed), LabeledImages(shrunk(chosen.images, side), chosen.labels))
         else:
-            number = int(kind)
-            each = (number // self.dataset.num_classes,) * self.dataset.num_classes
+            each = (int(kind) // self.dataset.num_classes,) * self.dataset.num_classes
             chosen = draw_per_class(train, each, derive_seed(seed, "ranking random images"))
-            epochs = updates // math.ceil(number / BATCH)
-        if epochs < 1 or (kind != "fresh" and epochs * math.ceil(int(kind) / BATCH) != updates):
-            raise ValueError(f"{updates} updates are no whole epochs of {kind} images in batches of {BATCH}")
-        key = (kind, updates, side, seed)
-        return self._kept(key, LabeledImages(shrunk(chosen.images, side), chosen.labels)), epochs
+            images = self._kept((kind, side, seed), LabeledImages(shrunk(chosen.images, side), chosen.labels))
+        epochs, rest = divmod(updates, math.ceil(len(images.images) / BATCH))
+        if kind == "fresh" and epochs == 0:
+            epochs, rest = 1, 0
+        if rest or epochs == 0:
+            raise NasproxyError(
+                f"{updates} updates must be whole epochs of '{kind}' in batches of {BATCH}, but are not."
+            )
+        return images, epochs
+
+    def _of_set(self, name: str, side: int, seed: int) -> TrainingImages:
+        if self.sets is None:
+            raise NasproxyError(f"Give --sets, the folder with '{name}.safetensors'.")
+        proxy = load_proxy(self.sets / f"{name}.safetensors")
+        check_fit(proxy, self.dataset)
+        images = TrainingImages(*proxy.training_images(seed % proxy.num_sets))
+        if images.images.shape[-1] != side:
+            raise NasproxyError(f"`side` must be that of the set '{name}', {images.images.shape[-1]}, but got {side}.")
+        return images
 
     def held_out(self, number: int, side: int) -> TrainingImages:
         """``number`` validation images, the same for every candidate."""

@@ -14,7 +14,7 @@ from nasproxy.report.wording import value_and_interval
 from ranking_lab import convnets, skeleton
 from ranking_lab.measuring import TRAINED
 from ranking_lab.rows import Row
-from ranking_lab.tables import SCORES, Tables, cell_code, correlation
+from ranking_lab.tables import SCORES, Tables, beyond, cell_code, correlation
 
 MIN_CANDIDATES = 12  # fewer are not shown: the interval would be wider than one
 NAMES = {
@@ -22,6 +22,11 @@ NAMES = {
     "loss": "loss",
     "loss_sum": "sum of training losses",
     "late_loss": "late training loss",
+}
+TABLE_TRUTHS = {
+    "12 epochs (val)": "cifar10-val@12",
+    "12 epochs (test)": "cifar10-test@12",
+    "200 epochs": "cifar10-test@200",
 }
 COLOURS, GREY = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "#8A8F98"
 Values = dict[str, float]  # by candidate; higher is better
@@ -37,6 +42,7 @@ class Line:
         failed: candidates that gave no number.
         gflop, seconds: medians over candidates, of one seed.
         agreement: ρ by the name of the truth.
+        beyond_size: ρ with the longest truth, FLOPs taken out.
     """
 
     signal: str
@@ -46,6 +52,7 @@ class Line:
     gflop: float
     seconds: float
     agreement: Mapping[str, Estimate]
+    beyond_size: Estimate
 
 
 def columns(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
@@ -61,7 +68,7 @@ def mean_by_candidate(rows: Sequence[Row]) -> tuple[Values, int, int]:
     by_candidate: dict[str, list[Row]] = {}
     for row in rows:
         by_candidate.setdefault(row.candidate, []).append(row)
-    least = min(len(own) for own in by_candidate.values())
+    least = min((len(own) for own in by_candidate.values()), default=0)
     values, failed = {}, 0
     for candidate, own in by_candidate.items():
         numbers = [row.value for row in sorted(own, key=lambda row: row.seed)[:least]]
@@ -72,8 +79,9 @@ def mean_by_candidate(rows: Sequence[Row]) -> tuple[Values, int, int]:
     return values, least, failed
 
 
-def lines(rows: Sequence[Row], truths: Mapping[str, Values], leave_out: Sequence[str] = ()) -> list[Line]:
-    """Every column of ``rows`` but ``leave_out`` with enough candidates."""
+def lines(rows: Sequence[Row], truths: Mapping[str, Values], size: Values, leave_out: Sequence[str] = ()) -> list[Line]:
+    """Every column of ``rows`` but ``leave_out`` with enough candidates; ``truths`` from the shortest on."""
+    longest = truths[list(truths)[-1]]
     found = []
     for (signal, setting), own in columns(rows).items():
         values, seeds, failed = mean_by_candidate(own)
@@ -83,18 +91,13 @@ def lines(rows: Sequence[Row], truths: Mapping[str, Values], leave_out: Sequence
         higher = {candidate: sign * value for candidate, value in values.items()}
         cost = [statistics.median(getattr(row, name) for row in own) for name in ("gflop", "seconds")]
         agreement = {name: correlation(higher, truth) for name, truth in truths.items()}
-        found.append(Line(signal, setting, seeds, failed, cost[0], cost[1], agreement))
+        found.append(Line(signal, setting, seeds, failed, cost[0], cost[1], agreement, beyond(higher, longest, size)))
     return found
 
 
 def cell_truths(tables: Tables, cells: Sequence[skeleton.RegisteredCell]) -> dict[str, Values]:
     """12 and 200 epochs of the registered cells' functions, by the cells' codes."""
-    names = {
-        "12 epochs (val)": "cifar10-val@12",
-        "12 epochs (test)": "cifar10-test@12",
-        "200 epochs": "cifar10-test@200",
-    }
-    return {name: of_cells(tables, column, cells) for name, column in names.items()}
+    return {name: of_cells(tables, column, cells) for name, column in TABLE_TRUTHS.items()}
 
 
 def of_cells(tables: Tables, column: str, cells: Sequence[skeleton.RegisteredCell]) -> Values:
@@ -104,15 +107,16 @@ def of_cells(tables: Tables, column: str, cells: Sequence[skeleton.RegisteredCel
 
 
 def published_lines(
-    tables: Tables, cells: Sequence[skeleton.RegisteredCell], truths: Mapping[str, Values]
+    tables: Tables, cells: Sequence[skeleton.RegisteredCell], truths: Mapping[str, Values], size: Values
 ) -> list[Line]:
     """Published scores of the same cells, and the shorter truths as signals."""
     named = {f"published {score}": of_cells(tables, f"{score}@cifar10", cells) for score in SCORES}
     named |= {f"published {name}": truths[name] for name in ("12 epochs (val)", "12 epochs (test)")}
-    found = []
+    found, longest = [], truths[list(truths)[-1]]
     for name, values in named.items():
         agreement = {length: correlation(values, truth) for length, truth in truths.items()}
-        found.append(Line(name, "the benchmark's own skeleton", 1, 0, math.nan, math.nan, agreement))
+        more = beyond(values, longest, size)
+        found.append(Line(name, "the benchmark's own skeleton", 1, 0, math.nan, math.nan, agreement, more))
     return found
 
 
@@ -132,11 +136,12 @@ def print_lines(title: str, found: Sequence[Line]) -> None:
         print(f"\n{title}: no column has {MIN_CANDIDATES} candidates yet.")
         return
     truths = list(found[0].agreement)
-    print(f"\n{title}\n\n| signal | setting | n | " + " | ".join(truths) + " | GFLOP | seconds |")
-    print("|---" * (len(truths) + 5) + "|")
+    heads = ["signal", "setting", "n", *truths, f"{truths[-1]}, beyond FLOPs", "GFLOP", "seconds"]
+    print(f"\n{title}\n\n| " + " | ".join(heads) + " |")
+    print("|---" * len(heads) + "|")
     for line in sorted(found, key=lambda line: -(line.agreement[truths[-1]].value or 0)):
         cost = ["" if value != value else f"{value:.3g}" for value in (line.gflop, line.seconds)]
-        rhos = [value_and_interval(line.agreement[name]) for name in truths]
+        rhos = [value_and_interval(one) for one in (*line.agreement.values(), line.beyond_size)]
         n = f"{line.agreement[truths[-1]].n}" + (f" ({line.failed} failed)" if line.failed else "")
         print(f"| {NAMES.get(line.signal, line.signal)} | {line.setting} | {n} | " + " | ".join([*rhos, *cost]) + " |")
 
@@ -189,16 +194,18 @@ def report(
     own = [row for row in rows if row.space == skeleton.SPACE and row.candidate in codes]
     if tables is not None and own:
         truths = cell_truths(tables, cells)
-        measured = lines(own, truths)
+        size = of_cells(tables, "flops@cifar10", cells)
+        measured = lines(own, truths, size)
         title = "NAS-Bench-201, one cell of each function of the fixed sample, CIFAR-10"
-        print_lines(title, [*measured, *published_lines(tables, cells, truths)])
+        print_lines(title, [*measured, *published_lines(tables, cells, truths, size)])
         found["nasbench201"] = [asdict(line) for line in measured]
         if measured:
             draw(measured, folder / "ranking_nasbench201.svg", "NAS-Bench-201: reduced skeletons")
     own = [row for row in rows if row.space == convnets.SPACE]
     truths = net_truths(own)
     if truths:
-        measured = lines(own, truths, leave_out=("test_accuracy", "test_loss", "val_loss"))
+        size = mean_by_candidate([row for row in own if row.signal == "flops"])[0]
+        measured = lines(own, truths, size, leave_out=("test_accuracy", "test_loss", "val_loss"))
         print_lines("ConvNets of widths 16 to 64, all 45,000 images, measured on test images", measured)
         found["convnets"] = [asdict(line) for line in measured]
         if measured:

@@ -19,7 +19,8 @@ import numpy as np
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.correlation import Estimate, rank_correlation
-from nasproxy.correlation.ranks import ranks
+from nasproxy.correlation.bootstrap import draws, estimate, undefined
+from nasproxy.correlation.ranks import partial_spearman, ranks
 from nasproxy.networks.nasbench201 import CELL_OPERATIONS, cell_function, cell_options
 
 SHORT_TABLE, LONG_TABLE = "accuracy_12_epochs.csv.gz", "accuracy_200_epochs_part.csv.gz"
@@ -110,6 +111,18 @@ def correlation(score: Mapping[str, float], truth: Mapping[str, float], among: I
     values = ranks(np.array([score[key] for key in keys], dtype=float))  # ranks: infinities are allowed
     truths = np.array([truth[key] for key in keys], dtype=float)
     return rank_correlation(values, truths, num_resamples=NUM_RESAMPLES)
+
+
+def beyond(score: Mapping[str, float], truth: Mapping[str, float], size: Mapping[str, float]) -> Estimate:
+    """ρ of a score with a truth after what the ranks of ``size`` say linearly about both is taken out."""
+    keys = sorted(score.keys() & truth.keys() & size.keys())
+    x, y, z = (np.array([values[key] for key in keys], dtype=float) for values in (score, truth, size))
+    x = ranks(x)  # infinities are allowed
+    why = undefined(len(keys), score=x, truth=y, size=z)
+    if why:
+        return Estimate(None, None, None, len(keys), why)
+    index = draws(len(keys), NUM_RESAMPLES, 0)
+    return estimate(float(partial_spearman(x, y, z)), partial_spearman(x[index], y[index], z[index]), len(keys))
 
 
 def cell_of(params: Mapping[str, object]) -> str:

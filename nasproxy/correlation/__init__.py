@@ -1,28 +1,29 @@
 """Rank statistics of a score against the truth, with intervals. Imports nothing of ours but errors.
 
 ranks.py: the statistics · bootstrap.py: intervals, and what is undefined · agreement.py: a score's agreement with the
-truth, where it comes from, how it differs from another's, and how reliable both are · parameters.py: what the space's
-parameters say of a ranking, and where a score misjudges them · rivals.py: how far the parameters alone predict it.
+truth, where it comes from, and how it differs from another's · cutoff.py: its agreement among the truly best ·
+reliability.py: how reliable both are · parameters.py: what the space's parameters say of a ranking, and where a score
+misjudges them · rivals.py: how far the parameters alone predict it ·
+planning.py: how many candidates an interval takes.
 """
 
 from nasproxy.correlation.agreement import (
     Difference,
     Part,
     RankAgreement,
-    candidates_for,
-    corrected,
     differences,
-    interval_width,
     paired_difference,
     parts,
     rank_agreement,
     rank_correlation,
-    reliability,
     within,
 )
 from nasproxy.correlation.bootstrap import Estimate, holm
+from nasproxy.correlation.cutoff import Cutoff, cutoffs
 from nasproxy.correlation.parameters import Bias, Effect, biases, effects, grouped, rank_residuals
+from nasproxy.correlation.planning import candidates_for, interval_width
 from nasproxy.correlation.ranks import kendall, lexicographic_ranks, recall_at_k, regret, spearman
+from nasproxy.correlation.reliability import attainable, corrected, reliability
 from nasproxy.correlation.rivals import (
     AgainstRival,
     Rival,
@@ -36,6 +37,7 @@ from nasproxy.correlation.rivals import (
 __all__ = [
     "AgainstRival",
     "Bias",
+    "Cutoff",
     "Difference",
     "Effect",
     "Estimate",
@@ -43,11 +45,13 @@ __all__ = [
     "RankAgreement",
     "Rival",
     "against_rivals",
+    "attainable",
     "best_parameter",
     "best_rule_of_two",
     "biases",
     "candidates_for",
     "corrected",
+    "cutoffs",
     "differences",
     "effects",
     "grouped",

@@ -1,11 +1,10 @@
 """A score against the truth: arrays in, estimates with intervals out.
 
 Global numbers, where they come from (the best fifth, bands of size, strata of a parameter, beyond size), how two scores
-differ, how reliable score and truth are themselves, and how many candidates a wanted interval takes.
+differ.
 
-References: [E] Efron, Tibshirani, "An Introduction to the Bootstrap", 1993 · [S] Spearman, "The proof and measurement
-of association between two things", 1904 · [B] Bonett, Wright, "Sample size requirements for estimating Pearson, Kendall
-and Spearman correlations", Psychometrika 2000.
+References: [E] Efron, Tibshirani, "An Introduction to the Bootstrap", 1993 · [W] Wilson, "Probable inference,
+the law of succession, and statistical inference", Journal of the American Statistical Association 1927.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasproxy.core.errors import NasproxyError
 from nasproxy.correlation.bootstrap import NUM_RESAMPLES, Estimate, checked, draws, estimate, holm, p_value, undefined
 from nasproxy.correlation.ranks import (
     best_rank_at_k,
     kendall,
     kendall_resampled,
     ndcg,
+    ndcg_chance,
+    ndcg_resampled,
     partial_spearman,
     pick_truth,
     recall_at_k,
     regret,
     regret_at_k,
-    resampled_top,
     spearman,
     weighted_tau,
 )
@@ -46,7 +45,12 @@ class RankAgreement:
 
     ``recall_at_k``: the share of the true top k among the score's top k. ``regret``: the best truth minus that of the
     score's first, ``regret_at_k`` minus the best of its first k, in the truth's unit; ``pick_truth``: its first's own.
-    ``best_rank_at_k``: the best true rank among its first k. ``weighted_tau`` and ``ndcg`` weigh the top more.
+    ``best_rank_at_k``: the best true rank among its first k. ``weighted_tau`` and ``ndcg`` weigh the top more;
+    ``ndcg_chance`` is the mean nDCG of random orders of these candidates.
+
+    The interval of the recall is Wilson's for k trials [W]. Regrets, the best rank and the truth of the pick have none:
+    they are facts of these n candidates, and no resampling of one sample covers what another sample would give. Both
+    are simulated in benchmarks/coverage.py.
     """
 
     n: int
@@ -60,6 +64,7 @@ class RankAgreement:
     regret: Estimate
     regret_at_k: Estimate
     pick_truth: Estimate
+    ndcg_chance: float | None = None
 
 
 def rank_agreement(
@@ -76,7 +81,7 @@ def rank_agreement(
     why = undefined(n, score=score, truth=truth)
     if why:
         nothing = Estimate(None, None, None, n, why)
-        return RankAgreement(n, k, *[nothing] * 9)
+        return RankAgreement(n, k, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing)
     index = draws(n, num_resamples, seed)
     scores, truths = score[index], truth[index]
     if n <= MAX_MATRIX:
@@ -87,7 +92,11 @@ def rank_agreement(
         taus = np.array([kendall(score[row], truth[row]) for row in index[:LARGE_RESAMPLES]])
     few = index[:LARGE_RESAMPLES]  # one by one; an interval of 200 resamples is a little rough
     weighted = np.array([weighted_tau(score[row], truth[row]) for row in few])
-    regrets, best_ranks, gains = resampled_top(scores, truths, k, np.random.default_rng(seed))
+    gains = ndcg_resampled(scores, truths, np.random.default_rng(seed))
+
+    def fact(value: float) -> Estimate:
+        return Estimate(float(value), None, None, n)
+
     return RankAgreement(
         n=n,
         k=k,
@@ -95,12 +104,24 @@ def rank_agreement(
         kendall=estimate(kendall(score, truth), taus, n),
         weighted_tau=estimate(weighted_tau(score, truth), weighted, n),
         ndcg=estimate(ndcg(score, truth), gains, n),
-        recall_at_k=estimate(float(recall_at_k(score, truth, k)), recall_at_k(scores, truths, k), n),
-        best_rank_at_k=estimate(best_rank_at_k(score, truth, k), best_ranks, n),
-        regret=estimate(float(regret(score, truth)), regret(scores, truths), n),
-        regret_at_k=estimate(regret_at_k(score, truth, k), regrets, n),
-        pick_truth=estimate(float(pick_truth(score, truth)), pick_truth(scores, truths), n),
+        recall_at_k=_of_trials(float(recall_at_k(score, truth, k)), k, n),
+        best_rank_at_k=fact(best_rank_at_k(score, truth, k)),
+        regret=fact(float(regret(score, truth))),
+        regret_at_k=fact(regret_at_k(score, truth, k)),
+        pick_truth=fact(float(pick_truth(score, truth))),
+        ndcg_chance=ndcg_chance(truth),
     )
+
+
+def _of_trials(share: float, trials: int, n: int) -> Estimate:
+    """``share`` of ``trials`` with the 95 % interval of Wilson [W].
+
+    The k places of a recall are not independent, which makes their number vary less: the interval is a little wide.
+    """
+    z2 = 1.96**2 / trials
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
 def rank_correlation(
@@ -263,11 +284,16 @@ def paired_difference(
 
 @dataclass(frozen=True)
 class Difference:
-    """A score against another: the paired difference of ρ, and its p-value adjusted for all that were compared."""
+    """A score against another: the paired difference of ρ, and its p-value adjusted for all that were compared.
+
+    ``at_floor``: no resample contradicted the sign, so that ``p`` is the least value that the resamples can show, and
+    the true one may be lower.
+    """
 
     score: str
     difference: Estimate
     p: float | None
+    at_floor: bool = False
 
 
 def differences(
@@ -275,18 +301,42 @@ def differences(
     others: Mapping[str, np.ndarray],
     truth: np.ndarray,
     *,
+    first_sets: np.ndarray | None = None,
+    other_sets: Mapping[str, np.ndarray] | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[Difference, ...]:
-    """ρ of ``first`` minus that of each of ``others``; p-values by bootstrap, adjusted together (Holm)."""
-    found = {name: _difference(first, other, truth, num_resamples, seed) for name, other in others.items()}
-    tested = [name for name, (_, resampled) in found.items() if resampled is not None]
-    adjusted = dict(zip(tested, holm([p_value(found[name][1]) for name in tested]), strict=True))  # type: ignore[arg-type]
-    return tuple(Difference(name, found[name][0], adjusted.get(name)) for name in others)
+    """ρ of ``first`` minus that of each of ``others``; p-values by bootstrap, adjusted together (Holm).
+
+    Args:
+        first, others, truth: ``(n,)`` each.
+        first_sets: ``(n, S)``, the score by set of images (or by draw of them), of which ``first`` ranks the mean. The
+            resamples then hold the luck of the sets, too: see :func:`_of_resampled_sets`. None: it has one set.
+        other_sets: the same of some of ``others``.
+        num_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    sets = dict(other_sets or {})
+    found = {
+        name: _difference(first, other, truth, num_resamples, seed, first_sets, sets.get(name))
+        for name, other in others.items()
+    }
+    raw = {name: p_value(resampled) for name, (_, resampled) in found.items() if resampled is not None}
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    floor = 2 / (num_resamples + 1)
+    return tuple(
+        Difference(name, found[name][0], adjusted.get(name), name in raw and raw[name] <= floor) for name in others
+    )
 
 
 def _difference(
-    score_a: np.ndarray, score_b: np.ndarray, truth: np.ndarray, num_resamples: int, seed: int
+    score_a: np.ndarray,
+    score_b: np.ndarray,
+    truth: np.ndarray,
+    num_resamples: int,
+    seed: int,
+    sets_a: np.ndarray | None = None,
+    sets_b: np.ndarray | None = None,
 ) -> tuple[Estimate, np.ndarray | None]:
     a, b, truth = checked(score_a=score_a, score_b=score_b, truth=truth)
     n = len(truth)
@@ -294,94 +344,25 @@ def _difference(
     if why:
         return Estimate(None, None, None, n, why), None
     index = draws(n, num_resamples, seed)
-    resampled = spearman(a[index], truth[index]) - spearman(b[index], truth[index])
+    columns = [
+        column[index] if own is None else _of_resampled_sets(own, index, seed + 1 + place)
+        for place, (column, own) in enumerate(((a, sets_a), (b, sets_b)))
+    ]
+    resampled = spearman(columns[0], truth[index]) - spearman(columns[1], truth[index])
     return estimate(float(spearman(a, truth) - spearman(b, truth)), resampled, n), resampled
 
 
-# ---------------------------------------------------------------------------------------------------------- reliability
+def _of_resampled_sets(values: np.ndarray, index: np.ndarray, seed: int) -> np.ndarray:
+    """The mean over sets of every resample of candidates, ``(B, n)``, where sets are resampled as well.
 
-
-def _between_seeds(values: np.ndarray) -> np.ndarray:
-    """Mean ρ over all pairs of seeds, ``(…, n, s)`` to ``(…,)``."""
-    seeds = values.shape[-1]
-    pairs = [(a, b) for a in range(seeds) for b in range(a)]
-    return np.asarray(np.mean([spearman(values[..., a], values[..., b]) for a, b in pairs], axis=0))
-
-
-def _stepped_up(single: np.ndarray | float, seeds: int) -> np.ndarray:
-    """Reliability of a mean over ``seeds`` from that of one seed (Spearman and Brown); below 0 that of one seed."""
-    single = np.asarray(single)
-    positive = np.maximum(single, 0)
-    return np.where(single > 0, seeds * positive / (1 + (seeds - 1) * positive), single)
-
-
-def reliability(values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Estimate:
-    """How far the mean over seeds agrees with another such mean: ρ between seeds, stepped up to their number.
-
-    It bounds what any score can reach against a truth, or any truth with a score, of this reliability.
+    A mean over S of S sets drawn again varies by (S − 1) / S of what a mean over S new sets varies by. Its deviation
+    from the mean over the sets as they are is therefore multiplied by √(S / (S − 1)).
 
     Args:
-        values: ``(n, seeds)``, one row per candidate.
+        values: ``(n, S)``, with S of at least 2.
+        index: ``(B, n)``, the candidates of every resample.
     """
-    values = np.asarray(values, dtype=float)
-    n, seeds = values.shape
-    if seeds < 2:
-        return Estimate(None, None, None, n, "it takes at least two seeds")
-    if not np.isfinite(values).all():
-        raise NasproxyError("`values` must be finite: leave failures out.")
-    why = undefined(n, **{f"seed_{number}": values[:, number] for number in range(seeds)})
-    if why:
-        return Estimate(None, None, None, n, why)
-    resampled = _stepped_up(_between_seeds(values[draws(n, num_resamples, seed)]), seeds)
-    return estimate(float(_stepped_up(_between_seeds(values), seeds)), resampled, n)
-
-
-def corrected(rho: Estimate, of_score: Estimate, of_truth: Estimate) -> Estimate:
-    """ρ with the noise of both taken out: ρ / √(reliability of the score · of the truth) [S], at most 1.
-
-    What the score would reach with seeds without end; the interval is that of ρ, scaled, so it leaves out the
-    uncertainty of the reliabilities.
-    """
-    if rho.value is None or of_score.value is None or of_truth.value is None:
-        reason = rho.undefined or of_score.undefined or of_truth.undefined
-        return Estimate(None, None, None, rho.n, reason)
-    product = of_score.value * of_truth.value
-    if of_score.value <= 0 or of_truth.value <= 0:
-        return Estimate(None, None, None, rho.n, "score or truth do not agree with themselves over seeds")
-
-    def scaled(value: float | None) -> float | None:
-        return None if value is None else max(-1.0, min(1.0, value / math.sqrt(product)))
-
-    return Estimate(scaled(rho.value), scaled(rho.low), scaled(rho.high), rho.n, rho.undefined)
-
-
-# ------------------------------------------------------------------------------------------------------------- planning
-
-
-def interval_width(rho: float, n: int) -> float:
-    """Width of a 95 % interval of Spearman's ρ from ``n`` candidates, after Fisher's z with the variance of [B]."""
-    if n < MIN_PLANNED:
-        return 2.0
-    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    z = math.atanh(max(-0.999, min(0.999, rho)))
-    return math.tanh(z + half) - math.tanh(z - half)
-
-
-MIN_PLANNED = 4
-
-
-def candidates_for(width: float, rho: float) -> int:
-    """The least n whose interval around ``rho`` is at most ``width`` wide.
-
-    Raises:
-        NasproxyError: unless 0 < width < 2.
-    """
-    if not 0 < width < 2:
-        raise NasproxyError(f"`0 < width < 2` must hold for an interval of a correlation, but got {width:g}.")
-    low, high = MIN_PLANNED, MIN_PLANNED + 1
-    while interval_width(rho, high) > width:
-        high *= 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if interval_width(rho, middle) > width else (low, middle)
-    return high
+    num = values.shape[1]
+    counts = np.random.default_rng(seed).multinomial(num, [1 / num] * num, size=len(index))  # (B, S)
+    weights = (1 + math.sqrt(num / (num - 1)) * (counts - 1)) / num
+    return np.einsum("bns,bs->bn", values[index], weights)

@@ -184,8 +184,8 @@ def ndcg(score: np.ndarray, truth: np.ndarray) -> float:
     """Normalised discounted cumulative gain [J] of two vectors: Σ gain / log₂(1 + place), over its largest value.
 
     The gain is the truth's distance from the worst, linear, so that a shift of all accuracies changes nothing; tied
-    scores share the mean of their discounts. A random order of many candidates has about a half. NaN where the truth is
-    constant.
+    scores share the mean of their discounts. A random order has :func:`ndcg_chance`, which is far above 0 and depends
+    on the truths. NaN where the truth is constant.
     """
     gain = np.asarray(truth, dtype=float) - np.min(truth)
     if gain.max() == 0:
@@ -199,19 +199,23 @@ def ndcg(score: np.ndarray, truth: np.ndarray) -> float:
     return float((gain[order] * shared).sum() / (np.sort(gain)[::-1] * discount).sum())
 
 
-def resampled_top(
-    score: np.ndarray, truth: np.ndarray, k: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Regret at k, best true rank at k and nDCG of many resamples ``(B, n)`` at once, ties broken at random."""
+def ndcg_chance(truth: np.ndarray) -> float:
+    """The mean of :func:`ndcg` over all orders of ``truth`` ``(n,)``: mean gain · Σ discount / the largest value."""
+    gain = np.asarray(truth, dtype=float) - np.min(truth)
+    if gain.max() == 0:
+        return float("nan")
+    discount = 1 / np.log2(np.arange(2, len(gain) + 2))
+    return float(gain.mean() * discount.sum() / (np.sort(gain)[::-1] * discount).sum())
+
+
+def ndcg_resampled(score: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """nDCG of many resamples ``(B, n)`` at once, ties broken at random."""
     sorted_truth = np.take_along_axis(truth, _order(score, rng), axis=-1)
-    best = sorted_truth[:, :k].max(-1)
-    better = (truth > best[:, None]).sum(-1)
     gain = sorted_truth - truth.min(-1, keepdims=True)
     discount = 1 / np.log2(np.arange(2, truth.shape[-1] + 2))
     ideal = -np.sort(-gain, axis=-1) @ discount
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(ideal > 0, gain @ discount / ideal, np.nan)
-    return truth.max(-1) - best, better + 1.0, share
+        return np.asarray(np.where(ideal > 0, gain @ discount / ideal, np.nan))
 
 
 def lexicographic_ranks(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:

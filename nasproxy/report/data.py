@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
-from nasproxy.correlation import AgainstRival, Bias, Difference, Effect, Estimate, Part, RankAgreement
+from nasproxy.correlation import AgainstRival, Bias, Cutoff, Difference, Effect, Estimate, Part, RankAgreement
 
 DATA_FILE = "report.json"
 MAX_ROWS = 40  # of failures and of candidates in a table; what is left out is counted
@@ -142,6 +142,7 @@ class ScoreSummary:
     fall: Estimate | None = None
     with_failures: Estimate | None = None
     with_medians: Estimate | None = None
+    cutoffs: tuple[Cutoff, ...] = ()  # among the truly best, of scores that train
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasproxy.core.files import write_atomically
 from nasproxy.core.wording import amount, compact, energy_text, percent, precise_duration, signed
+from nasproxy.correlation import attainable
 from nasproxy.report import charts
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
@@ -202,6 +203,8 @@ def render_report(report: CorrelationReport) -> str:
         advice=advice(report),
         break_even=break_even(report),
         checked_by=checked_by(report),
+        attainable=None if report.ceiling is None else attainable(report.ceiling),
+        ndcg_chance=report.scores[0].agreement.ndcg_chance if report.scores else None,
         rival_rows=rival_rows(report),
         own_end=agrees_with_its_end(report),
         failed_last=any(score.with_failures is not None for score in report.scores),

@@ -150,7 +150,7 @@ def _untrained(report: CorrelationReport, rho: Estimate) -> list[str]:
     if (best.agreement.spearman.value or 0.0) <= (rho.value or 0.0):
         return []
     found = next((one for one in report.differences if one.score == best.name), None)
-    p = "" if found is None or found.p is None else f", {p_text(found.p)} adjusted"
+    p = "" if found is None or found.p is None else f", {p_text(found.p, at_floor=found.at_floor)} adjusted"
     return [
         f"{best.label}, which trains nothing, ranks better on this sample: {rho_text(best.agreement.spearman)}{p}; "
         f"it is the best of {len(defined)} such scores, so part of this is luck."

@@ -29,11 +29,14 @@ def value_and_interval(estimate: Estimate) -> str:
     return f"{signed(estimate.value)} ({signed(estimate.low)} to {signed(estimate.high)})"
 
 
-def p_value(p: float) -> str:
-    """``< 0.01`` or ``0.03``, for a table whose head says p."""
-    return "< 0.01" if p < 0.01 else f"{p:.2f}"
+def p_value(p: float, *, at_floor: bool = False) -> str:
+    """``< 0.01`` or ``0.03``, for a table whose head says p; ``≤ 0.02`` where resamples can show no less."""
+    if p < 0.01:
+        return "< 0.01"
+    return f"≤ {p:.2f}" if at_floor and p < 1 else f"{p:.2f}"
 
 
-def p_text(p: float) -> str:
-    """``p < 0.01`` or ``p = 0.03``."""
-    return f"p {p_value(p)}" if p < 0.01 else f"p = {p_value(p)}"
+def p_text(p: float, *, at_floor: bool = False) -> str:
+    """``p < 0.01``, ``p = 0.03`` or ``p ≤ 0.02``."""
+    text = p_value(p, at_floor=at_floor)
+    return f"p {text}" if text[0] in "<≤" else f"p = {text}"

@@ -17,6 +17,7 @@ from nasproxy.correlation import (
     against_rivals,
     biases,
     corrected,
+    cutoffs,
     differences,
     effects,
     grouped,
@@ -235,6 +236,7 @@ def summaries_of(
             effects=effects(column, strata, seed=config.seed),
             biases=biases(column, truth, strata, seed=config.seed),
             trained=trained,
+            cutoffs=cutoffs(column, truth, seed=config.seed) if trained else (),
             with_medians=with_medians(column, complete, config.seed),
             flops_per_candidate=(
                 num_seeds * one_training(task, flops) if isinstance(task, TrainingTask) else None if measured else 0.0
@@ -284,12 +286,24 @@ EXACT = Estimate(1.0, 1.0, 1.0, 0)
 def differences_of(
     complete: list[ValidatedCandidate], columns: Mapping[str, np.ndarray], seed: int
 ) -> tuple[Estimate | None, tuple[Difference, ...]]:
-    """ρ of the proxy minus that of the random subset, and minus that of every other score, tested together."""
+    """ρ of the proxy minus that of the random subset, and minus that of every other score, tested together.
+
+    Where scores have several seeds, each with another set or draw of images, the intervals hold the luck of these, too.
+    """
     truth = truths_of(complete)
     others = {name: column for name, column in columns.items() if name != "proxy"}
-    found = differences(columns["proxy"], others, truth, seed=seed)
+    sets = {name: values for name in columns if (values := _by_seed(complete, name)) is not None}
+    found = differences(columns["proxy"], others, truth, first_sets=sets.get("proxy"), other_sets=sets, seed=seed)
     against_random = next((one.difference for one in found if one.score == "random_subset"), None)
     return against_random, found
+
+
+def _by_seed(complete: list[ValidatedCandidate], name: str) -> np.ndarray | None:
+    """A trained score by seed, ``(n, seeds)``; None for fewer than two seeds, and for a score that trains nothing."""
+    rows = [one.by_seed.get(name, ()) for one in complete]
+    trained = all(name in one.scores and one.scores[name].loss is not None for one in complete)
+    num = min(map(len, rows), default=0)
+    return np.array([row[:num] for row in rows]) if trained and num > 1 else None
 
 
 def rivals_and_scores(

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from toy import toy_dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+from nasproxy.condense.build import build_proxy  # noqa: E402
+from nasproxy.config import CondenseConfig  # noqa: E402
+from nasproxy.core.devices import choose_device  # noqa: E402
 from nasproxy.core.errors import NasproxyError  # noqa: E402
+from nasproxy.data.proxy_set import save_proxy  # noqa: E402
 from nasproxy.spaces import load_space  # noqa: E402
 from ranking_lab import convnets, published, report, skeleton, tables  # noqa: E402
 from ranking_lab.measuring import HELD_OUT, TRAINED, Full, Laboratory, Short, Subject, shrunk  # noqa: E402
@@ -201,6 +205,23 @@ def test_images_are_as_the_setting_says(laboratory):
     assert f"held_out={HELD_OUT}" not in Short("", "fresh", 1).text
 
 
+def test_a_set_is_a_column_and_each_seed_has_another_of_its_sets(laboratory, tmp_path):
+    config = CondenseConfig(method="random", ipc=2, num_sets=2)
+    proxy = build_proxy(laboratory.dataset, config, choice=choose_device("cpu"))
+    save_proxy(proxy, tmp_path / "two.safetensors")
+    with pytest.raises(NasproxyError, match="two"):
+        laboratory.training_images("set:two", 3, 8, 0)
+    laboratory.sets = tmp_path
+    for seed in range(3):
+        images, epochs = laboratory.training_images("set:two", 3, 8, seed)
+        assert torch.equal(images.images, proxy.training_images(seed % 2)[0])
+        assert epochs == 3
+    with pytest.raises(NasproxyError, match="16"):
+        laboratory.training_images("set:two", 3, 16, 0)
+    with pytest.raises(NasproxyError, match="3 updates"):
+        laboratory.training_images("120", 3, 8, 0)
+
+
 def test_nothing_begins_after_the_time_is_over(laboratory):
     cells = skeleton.read_cells(DATA / "ranking_cells.csv")
     assert skeleton.measure_settings(laboratory, cells, skeleton.SETTINGS, until=time.monotonic() - 1) == 0
@@ -260,6 +281,20 @@ def test_correlations_are_scipys_and_minus_infinity_ranks_last():
     assert found.value == pytest.approx(expected)
     assert found.n == 30
     assert tables.correlation(score, truth, keys[:10]).n == 10
+
+
+def test_what_a_score_knows_beyond_size_is_the_correlation_of_residuals():
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=200)
+    own = rng.normal(size=200)
+    truth, score = size + own, -size + own  # unrelated as a whole, alike once size is taken out
+    named = [{str(i): float(value) for i, value in enumerate(values)} for values in (score, truth, size)]
+    of = [rankdata(values) for values in (score, truth, size)]
+    rest = [values - np.polyval(np.polyfit(of[2], values, 1), of[2]) for values in of[:2]]
+    found = tables.beyond(*named)
+    assert found.value == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert found.low > 0.7 > abs(tables.correlation(*named[:2]).value) + 0.5
+    assert tables.beyond(named[0], named[1], {}).value is None
 
 
 def test_the_best_part_of_a_truth():

@@ -8,6 +8,7 @@ from scipy import stats
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.correlation import (
+    attainable,
     candidates_for,
     corrected,
     differences,
@@ -25,16 +26,18 @@ from nasproxy.correlation import (
     spearman,
     within,
 )
+from nasproxy.correlation.agreement import _of_resampled_sets, _of_trials
 from nasproxy.correlation.bootstrap import Estimate, draws
 from nasproxy.correlation.ranks import (
     best_rank_at_k,
     kendall_resampled,
     ndcg,
+    ndcg_chance,
+    ndcg_resampled,
     partial_spearman,
     pick_truth,
     precision_at_k,
     regret_at_k,
-    resampled_top,
     weighted_tau,
 )
 
@@ -277,21 +280,75 @@ def test_precision_counts_the_relevant_and_recall_what_was_found():
     assert precision_at_k(-score, truth, 5, 10) == 0.0
 
 
-def test_resamples_of_the_top_agree_with_each_of_them():
+def test_ndcg_of_resamples_agrees_with_that_of_each():
     """Without ties in a row, exactly; with ties (every resample has some) on average."""
     x, y = pairs(12, 0.5, 0)
     rng = np.random.default_rng(0)
     order = np.array([rng.permutation(12) for _ in range(20)])
-    regrets, best, gains = resampled_top(x[order], y[order], 3, rng)
-    assert np.allclose(regrets, regret_at_k(x, y, 3))
-    assert np.allclose(best, best_rank_at_k(x, y, 3))
-    assert np.allclose(gains, ndcg(x, y))
+    assert np.allclose(ndcg_resampled(x[order], y[order], rng), ndcg(x, y))
     tied = np.round(x)
     many = np.broadcast_to(tied, (4000, 12)), np.broadcast_to(y, (4000, 12))
-    regrets, best, gains = resampled_top(*many, 3, rng)
-    assert regrets.mean() == pytest.approx(regret_at_k(tied, y, 3), abs=0.05)
-    assert best.mean() == pytest.approx(best_rank_at_k(tied, y, 3), abs=0.1)
-    assert gains.mean() == pytest.approx(ndcg(tied, y), abs=0.01)
+    assert ndcg_resampled(*many, rng).mean() == pytest.approx(ndcg(tied, y), abs=0.01)
+
+
+def test_ndcg_of_a_random_order_is_far_from_a_half():
+    """The mean over all orders of five, one by one; and of 64 accuracies it is above 0.8."""
+    truth = np.array([0.1, 0.5, 0.55, 0.6, 0.62])
+    orders = [ndcg(np.array(order, dtype=float), truth) for order in itertools.permutations(range(5))]
+    assert ndcg_chance(truth) == pytest.approx(np.mean(orders))
+    rng = np.random.default_rng(0)
+    accuracies = 0.6 - 0.1 * rng.exponential(size=64)
+    assert ndcg_chance(accuracies) > 0.8
+    simulated = np.mean([ndcg(rng.normal(size=64), accuracies) for _ in range(2000)])
+    assert ndcg_chance(accuracies) == pytest.approx(simulated, abs=0.01)
+    assert rank_agreement(rng.normal(size=64), accuracies, k=5).ndcg_chance == ndcg_chance(accuracies)
+    assert np.isnan(ndcg_chance(np.ones(4)))
+
+
+@pytest.mark.parametrize("n", [20, 64])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.73, 0.9, 0.95])
+def test_the_interval_of_recall_covers(n, rho):
+    """The mean recall of samples of n lies in the interval of a sample in 95 % of samples, or more."""
+    pearson = 2 * np.sin(np.pi * rho / 6)
+    rng = np.random.default_rng(0)
+    truth, noise = rng.normal(size=(2, 20_000, n))
+    score = pearson * truth + np.sqrt(1 - pearson**2) * noise
+    values = recall_at_k(score, truth, 5)
+    expected = values.mean()
+    ends = {value: _of_trials(value, 5, n) for value in np.unique(values)}
+    covered = np.mean([ends[value].low <= expected <= ends[value].high for value in values])
+    assert covered > 0.95
+
+
+def test_the_interval_of_recall_is_wilsons():
+    from scipy.stats import binomtest
+
+    score, truth = np.arange(20.0), np.roll(np.arange(20.0), 2)
+    found = rank_agreement(score, truth, k=5).recall_at_k
+    expected = binomtest(round(5 * found.value), 5).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-4)
+
+
+def test_facts_of_a_sample_have_no_interval():
+    found = rank_agreement(*pairs(30, 0.5, 0), k=5)
+    for fact in (found.regret, found.regret_at_k, found.best_rank_at_k, found.pick_truth):
+        assert fact.value is not None
+        assert fact.low is fact.high is fact.undefined is None
+
+
+def test_a_score_without_noise_reaches_the_root_of_the_reliability():
+    """Not the reliability itself: signal and noise of equal variance agree at .48, and the signal with each at .69."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(6000, 1))
+    truth = signal + rng.normal(size=(6000, 2))
+    of_truth = reliability(truth, num_resamples=50)
+    reached = float(spearman(signal[:, 0], truth.mean(1)))
+    assert reached > of_truth.value + 0.1
+    assert attainable(of_truth).value == pytest.approx(reached, abs=0.02)
+    assert attainable(Estimate(0.48, 0.25, 0.64, 9)) == Estimate(0.48**0.5, 0.5, 0.8, 9)
+    assert attainable(Estimate(0.3, -0.1, 0.6, 9)).low == 0
+    assert "agree with itself" in attainable(Estimate(-0.2, -0.4, 0.1, 9)).undefined
+    assert attainable(Estimate(None, None, None, 9, "one seed")).undefined == "one seed"
 
 
 def test_partial_correlation_is_that_of_the_residuals_of_ranks():
@@ -353,6 +410,40 @@ def test_several_differences_are_tested_together():
     assert found["bad"].difference == paired_difference(good, others["bad"], truth)
     assert found["same"].p > 0.01
     assert found["constant"].p is None
+    assert found["bad"].at_floor  # no resample contradicts it
+    assert found["bad"].p == pytest.approx(2 * 2 / 2001)  # two tests
+    assert not found["same"].at_floor
+    assert not found["constant"].at_floor
+
+
+def test_the_luck_of_the_sets_widens_the_interval():
+    """Scores of three sets each. The interval of their difference covers ρ of sets that were never drawn.
+
+    Every score knows the truth equally well, but for what its set adds to each candidate. In the population the
+    difference is 0; ignoring the sets, the interval covers it too rarely.
+    """
+    covered = {"ignored": 0, "resampled": 0}
+    num = 150
+    for seed in range(num):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(size=40)
+        a, b = (truth[:, None] * rng.normal(1, 0.9, size=3) + rng.normal(0, 0.3, size=(40, 3)) for _ in range(2))
+        for name, sets in (("ignored", {}), ("resampled", {"first_sets": a, "other_sets": {"b": b}})):
+            (found,) = differences(a.mean(1), {"b": b.mean(1)}, truth, num_resamples=300, seed=seed, **sets)
+            covered[name] += found.difference.low <= 0 <= found.difference.high
+    assert covered["ignored"] / num < 0.8
+    assert covered["resampled"] / num > 0.9
+
+
+def test_resampled_sets_vary_as_new_sets_do():
+    """The variance of the mean over three resampled sets is that of the mean over three new ones."""
+    rng = np.random.default_rng(0)
+    new, own = [], []
+    for seed in range(300):
+        values = rng.normal(size=(4, 3))
+        new.append(values.mean(1))
+        own.append(_of_resampled_sets(values, np.tile(np.arange(4), (500, 1)), seed).var(0))
+    assert np.mean(own) == pytest.approx(np.var(new), rel=0.1)
 
 
 def test_p_values_are_uniform_when_there_is_no_difference():
@@ -426,20 +517,13 @@ def test_as_many_candidates_as_a_width_takes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["regret_at_k", "recall_at_k", "kendall"])
-def test_intervals_of_the_others_cover_as_well(what):
-    """Against the value in a population of 4,000 candidates, of whom 60 are drawn 200 times; k is a tenth."""
-    rng = np.random.default_rng(0)
+def test_the_interval_of_kendalls_tau_covers_as_well():
+    """Against the value in a population of 4,000 candidates, of whom 60 are drawn 200 times."""
     score, truth = pairs(4000, 0.7, 1)
     covered = 0
-    if what == "kendall":
-        expected = 2 / np.pi * np.arcsin(0.7)
-    else:  # of samples of 60: such numbers depend on n
-        samples = [rng.choice(4000, 60, replace=False) for _ in range(2000)]
-        function = {"regret_at_k": regret_at_k, "recall_at_k": recall_at_k}[what]
-        expected = np.mean([function(score[s], truth[s], 6) for s in samples])
+    expected = 2 / np.pi * np.arcsin(0.7)
     for seed in range(200):
         chosen = np.random.default_rng(seed).choice(4000, 60, replace=False)
-        found = getattr(rank_agreement(score[chosen], truth[chosen], k=6, num_resamples=400, seed=seed), what)
+        found = rank_agreement(score[chosen], truth[chosen], k=6, num_resamples=400, seed=seed).kendall
         covered += found.low <= expected <= found.high
     assert covered / 200 >= 0.88

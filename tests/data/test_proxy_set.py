@@ -92,7 +92,7 @@ def test_every_flipped_bit_is_found(tmp_path):
 def test_a_path_may_be_a_text(tmp_path):
     path = save_proxy(toy_proxy(), tmp_path / "a.safetensors")
     assert load_proxy(str(path)).content_id == load_proxy(path).content_id
-    with pytest.raises(NasproxyError, match="No proxy file at 'missing.safetensors'"):
+    with pytest.raises(NasproxyError, match="No proxy file at 'missing"):
         load_proxy("missing.safetensors")
 
 

@@ -40,6 +40,8 @@ def test_other_spaces_are_drawn_as_before():
 
 
 def test_a_space_of_fewer_functions_gives_them_all():
-    inspection, chosen = sample("nasbench201_space:cells=1,channels=4,edge_01=none,edge_02=none,edge_12=none,edge_23=none", 50)
+    inspection, chosen = sample(
+        "nasbench201_space:cells=1,channels=4,edge_01=none,edge_02=none,edge_12=none,edge_23=none", 50
+    )
     assert 0 < len(chosen) < 50
     assert len({inspection.space.function_of(candidate) for candidate in chosen}) == len(chosen)

@@ -18,7 +18,7 @@ from nasproxy.report.charts.misjudgement import (
     residuals,
     share_text,
 )
-from nasproxy.report.charts.trust import against_epochs, against_n, forest, pairs, part_name, parts_chart
+from nasproxy.report.charts.trust import against_epochs, against_n, cutoffs_chart, forest, pairs, part_name, parts_chart
 
 __all__ = [
     "MANY",
@@ -30,6 +30,7 @@ __all__ = [
     "baselines",
     "bias_charts",
     "curves_of_learning",
+    "cutoffs_chart",
     "forest",
     "fronts",
     "history",

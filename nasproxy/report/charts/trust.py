@@ -200,6 +200,49 @@ def parts_chart(report: CorrelationReport) -> Chart | None:
     )
 
 
+CUT = ("proxy", "random_subset", "kmeans_subset", "early_stop")
+
+
+def cutoffs_chart(report: CorrelationReport) -> Chart | None:
+    """ρ of the proxy and of its baselines among the truly best, for several cutoffs."""
+    shown = [score for name in CUT for score in report.scores if score.name == name and len(score.cutoffs) > 1]
+    if not shown:
+        return None
+    lines = []
+    for score in shown:
+        known = [one for one in score.cutoffs if one.spearman.value is not None]
+        lines.append((score.label, [100 * one.share for one in known], [one.spearman.value or 0.0 for one in known]))
+    own = [one for one in shown[0].cutoffs if one.restricted is not None]
+    restricted = "what the restriction alone would leave of the first"
+    lines.append((restricted, [100 * one.share for one in own], [one.restricted or 0.0 for one in own]))
+    smallest = shown[0].cutoffs[0]
+    words = "; ".join(
+        f"{score.label} {rho_text(score.cutoffs[0].spearman)} among the best {100 * score.cutoffs[0].share:.0f} %"
+        for score in shown
+    )
+    svg = curves_svg(
+        lines,
+        "the truly best, % of the sample",
+        "Spearman ρ among them",
+        name="cutoffs",
+        title=f"Spearman ρ among the truly best: {words}",
+        bands={restricted: ([one.low or 0.0 for one in own], [one.high or 0.0 for one in own])},
+    )
+    left = (
+        ""
+        if smallest.restricted is None
+        else (
+            f" Of {shown[0].label}'s ρ, the restriction alone would leave {signed(smallest.restricted)} there "
+            f"({signed(smallest.low or 0.0)} to {signed(smallest.high or 0.0)} in 95 % of samples)."
+        )
+    )
+    return Chart(
+        svg,
+        f"Among the best {100 * smallest.share:.0f} % (n = {smallest.n}): {words}.{left} Fewer candidates with closer "
+        "truths lower every ρ, whether a score is worse there or not.",
+    )
+
+
 WHOLE = ("top", "size", "beyond size")  # kinds of parts that are no parameter
 
 
