@@ -213,7 +213,7 @@ def cutoffs_chart(report: CorrelationReport) -> Chart | None:
         known = [one for one in score.cutoffs if one.spearman.value is not None]
         lines.append((score.label, [100 * one.share for one in known], [one.spearman.value or 0.0 for one in known]))
     own = [one for one in shown[0].cutoffs if one.restricted is not None]
-    restricted = "what the restriction alone would leave of the first"
+    restricted = "left by the restriction alone"
     lines.append((restricted, [100 * one.share for one in own], [one.restricted or 0.0 for one in own]))
     smallest = shown[0].cutoffs[0]
     words = "; ".join(
