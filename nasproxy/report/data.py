@@ -114,8 +114,9 @@ class StuckSeed:
 class ScoreSummary:
     """One row of the table of scores; ``agreement`` is on the uniform sample.
 
-    ``lengths``: its ρ with trainings of several lengths. ``fall``: how much lower its ρ is with full accuracy than with
-    the accuracy after the first epochs; where the interval lies below 0, it ranks what learns fast.
+    ``lengths``: its ρ with trainings of several lengths. ``fall``: its ρ with full accuracy minus that with the
+    accuracy after the first epochs; ``long_fall``: its ρ with the longer training minus that with full accuracy, on the
+    candidates that have both. Where the interval of one lies below 0, the score ranks what learns fast.
     ``with_failures``: ρ on all drawn candidates with failed trainings ranked last, where some failed.
     ``with_medians``: ρ with the median over the seeds of full training in place of the mean, from three seeds on.
     ``parts`` say where it comes from, ``reliability`` how far the score agrees with itself over seeds, ``corrected``
@@ -140,6 +141,7 @@ class ScoreSummary:
     joules_per_candidate: float | None = None
     lengths: tuple[LengthPoint, ...] = ()
     fall: Estimate | None = None
+    long_fall: Estimate | None = None
     with_failures: Estimate | None = None
     with_medians: Estimate | None = None
     cutoffs: tuple[Cutoff, ...] = ()  # among the truly best, of scores that train

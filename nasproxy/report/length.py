@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 from nasproxy.config import LONGER_TIMES
-from nasproxy.core.wording import precise_duration
+from nasproxy.core.wording import precise_duration, signed
 from nasproxy.correlation import Estimate
-from nasproxy.report.data import CorrelationReport, ScoreSummary
+from nasproxy.report.data import CorrelationReport, LengthPoint
 from nasproxy.report.wording import rho_text
 
 # ρ of full accuracy with that of longer training from which on the two share half of the variance of ranks.
@@ -146,21 +146,27 @@ def what_to_do(report: CorrelationReport) -> str:
     if length is None or length.agreement is None:
         return "nasproxy validate RUN trains some candidates longer (--long-sample N) and shows how well both agree."
     num = 2 * length.agreement.n
+    larger = f"--sample {num} " if num > _num_sampled(report) else ""
     return (
         f"nasproxy validate RUN --full-epochs {length.long_epochs} takes the longer training as the truth, and "
-        f"--long-sample {num} narrows the interval. With --plan it says how long each takes."
+        f"{larger}--long-sample {num} narrows the interval. With --plan it says how long each takes."
     )
 
 
 def falling(report: CorrelationReport) -> str:
-    """Names the scores whose ρ falls while full training goes on; empty where none is shown to."""
-    fallen = [score for score in report.scores if _below_zero(score.fall)]
-    if not fallen:
+    """Names the scores whose ρ falls as training gets longer; empty where none is shown to."""
+    words = []
+    for score in report.scores:
+        points = [point for point in score.lengths if point.spearman.value is not None]
+        ends = [point for point in points if not point.within]
+        if _below_zero(score.long_fall) and len(ends) > 1:
+            words.append(f"{score.label} from {_at(ends[0])} to {_at(ends[-1])}")
+        elif _below_zero(score.fall) and ends:
+            words.append(f"{score.label} from {_at(points[0])} to {_at(ends[0])}")
+    if not words:
         return ""
-    words = [f"{score.label} from {_ends(score)}" for score in fallen]
     return (
-        f"These scores agree less with full training the longer it goes on: {'; '.join(words)}. They rank what learns "
-        "fast."
+        f"These scores agree less with full training the longer it is: {'; '.join(words)}. They rank what learns fast."
     )
 
 
@@ -168,16 +174,8 @@ def _below_zero(estimate: Estimate | None) -> bool:
     return estimate is not None and estimate.high is not None and estimate.high < 0
 
 
-def _ends(score: ScoreSummary) -> str:
-    full = next((point for point in score.lengths if not point.within), None)
-    if not score.lengths or full is None:
-        return "its first epochs on"
-    first = score.lengths[0]
-    texts = (
-        f"{rho_text(point.spearman)} after {epochs_text(point.epochs)}" if point.spearman.value is not None else "?"
-        for point in (first, full)
-    )
-    return " to ".join(texts)
+def _at(point: LengthPoint) -> str:
+    return f"{signed(point.spearman.value or 0.0)} after {epochs_text(point.epochs)}"
 
 
 def plan_lines(report: CorrelationReport) -> list[str]:

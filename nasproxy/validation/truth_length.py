@@ -139,9 +139,11 @@ def with_lengths(
         column = columns[summary.name]
         points = [LengthPoint(epoch, rank_correlation(column, then, seed=seed), True) for epoch, then in early]
         points.append(LengthPoint(epochs, summary.agreement.spearman, False))
-        if len(places) > 0:
+        long_fall = None
+        if places:
             points.append(LengthPoint(long_epochs, rank_correlation(column[places], longer, seed=seed), False))
-        # By symmetry this is ρ(score, truth) − ρ(score, first epochs).
+            long_fall = paired_difference(longer, truth[places], column[places], seed=seed)
+        # By symmetry these are differences of ρ(score, later) and ρ(score, earlier).
         fall = paired_difference(truth, early[0][1], column, seed=seed) if early else None
-        found.append(replace(summary, lengths=tuple(points), fall=fall))
+        found.append(replace(summary, lengths=tuple(points), fall=fall, long_fall=long_fall))
     return tuple(found)

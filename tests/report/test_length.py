@@ -131,9 +131,25 @@ def test_a_score_that_falls_while_training_goes_on_is_named():
     text = falling(fallen)
     assert first.label in text
     assert second.label not in text
-    assert "+0.90 (95 % interval +0.80 to +1.00) after 1 epoch to +0.70" in text
+    assert "from +0.90 after 1 epoch to +0.70 after 3 epochs" in text
     assert text in verdict(fallen).details
     assert falling(report) == ""
+
+
+def test_a_score_that_falls_with_longer_training_is_named():
+    report = of(rho=(0.7, 0.4, 0.9))
+    first, second, *rest = report.scores
+    longer = LengthPoint(12, Estimate(0.26, -0.1, 0.6, 8), within=False)
+    fallen = replace(falls(first, 0.0, -0.1, 0.1), long_fall=Estimate(-0.4, -0.6, -0.1, 8))
+    fallen = replace(fallen, lengths=(*fallen.lengths, longer))
+    text = falling(replace(report, scores=(fallen, second, *rest)))
+    assert "from +0.70 after 3 epochs to +0.26 after 12 epochs" in text
+
+
+def test_where_all_are_checked_a_larger_sample_is_advised():
+    few, all_of_them = of(rho=(0.6, 0.3, 0.8)), of(rho=(0.6, 0.3, 0.8), base=make_report(8))
+    assert "and --long-sample 16" in short_truth(few)
+    assert "and --sample 16 --long-sample 16" in short_truth(all_of_them)
 
 
 def test_figures_and_table_of_lengths():

@@ -181,6 +181,10 @@ def test_every_score_is_compared_with_every_length(parts, tmp_path, cpu):
     size = np.array([row.scores["params"] for row in sample])
     fall = {score.name: score.fall for score in report.scores}["params"]
     assert fall.value == pytest.approx(float(spearman(size, truth) - spearman(size, first)))
+    checked = [row for row in sample if row.long_truth is not None]
+    size, truth, longer = np.array([[row.scores["params"], row.truth, row.long_truth] for row in checked]).T
+    fall = {score.name: score.long_fall for score in report.scores}["params"]
+    assert fall.value == pytest.approx(float(spearman(size, longer) - spearman(size, truth)), nan_ok=True)
 
 
 def test_perfect_agreement_of_few_is_not_certain():
