@@ -7,11 +7,13 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from nasproxy.correlation import rank_correlation
+from nasproxy.correlation import differences, rank_correlation
 from nasproxy.data import LabeledImages
 from nasproxy.spaces import Candidate
+from nasproxy.training.results import MeanScore
 from nasproxy.validation.measured import ValidatedCandidate
 from nasproxy.validation.seeds import chance_accuracy, medians_of, stuck_seeds, with_medians
+from nasproxy.validation.summary import differences_of
 
 
 def held_out(counts):
@@ -63,3 +65,26 @@ def test_the_median_stands_beside_the_mean_from_three_seeds_on():
 
 def test_the_toy_data_have_equal_classes():
     assert chance_accuracy(toy_dataset().val)[0] == pytest.approx(1 / 3)
+
+
+def test_the_intervals_of_differences_hold_the_luck_of_the_sets():
+    rng = np.random.default_rng(0)
+    truth = rng.random(30)
+    proxy, random = (truth[:, None] * rng.normal(1, 0.8, 3) + rng.normal(0, 0.2, (30, 3)) for _ in range(2))
+    rows = []
+    for place in range(30):
+        by_seed = {"proxy": tuple(proxy[place]), "random_subset": tuple(random[place])}
+        scores = {name: MeanScore(float(np.mean(own)), 1.0, 0.0) for name, own in by_seed.items()}
+        scores |= {"full": MeanScore(float(truth[place]), 1.0, 0.0), "synflow": MeanScore(1.0, None, 0.0)}
+        one = candidate(str(place), **by_seed, synflow=(1.0, 1.0, 1.0))
+        rows.append(replace(one, scores=scores))
+    columns = {"proxy": proxy.mean(1), "random_subset": random.mean(1), "synflow": truth**2}
+    gap, found = differences_of(rows, columns, 0)
+    expected = differences(
+        proxy.mean(1), {"random_subset": random.mean(1)}, truth, first_sets=proxy, other_sets={"random_subset": random}
+    )
+    assert gap == expected[0].difference
+    alone = [replace(one, by_seed={name: own[:1] for name, own in one.by_seed.items()}) for one in rows]
+    narrow, _ = differences_of(alone, columns, 0)
+    assert gap.high - gap.low > narrow.high - narrow.low
+    assert [one.score for one in found] == ["random_subset", "synflow"]
