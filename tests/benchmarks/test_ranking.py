@@ -196,13 +196,22 @@ def test_images_are_as_the_setting_says(laboratory):
     other, _ = laboratory.training_images("30", 4, 8, 1)
     assert not torch.equal(each.images, other.images)
     fresh, epochs = laboratory.training_images("fresh", 1, 8, 0)
-    assert epochs == 1
-    assert len(fresh.images) == min(100, len(dataset.train))
+    assert (len(fresh.images), epochs) == (100, 1)
     assert len(laboratory.held_out(10, 8).images) == 10
     images = torch.tensor([[0, 4], [8, 255]], dtype=torch.uint8).reshape(1, 1, 2, 2)
     assert shrunk(images, 2) is images
     assert shrunk(images, 1).item() == 67  # 66.75
     assert f"held_out={HELD_OUT}" not in Short("", "fresh", 1).text
+
+
+def test_fresh_images_are_repeated_only_when_there_are_too_few(laboratory):
+    """The toy data have too few for many updates: the fewest whole epochs of equally many images."""
+    num = len(laboratory.dataset.train)
+    for updates in (1, 2, 10, 50):
+        images, epochs = laboratory.training_images("fresh", updates, 8, 0)
+        assert len(images.images) * epochs == 100 * updates
+        assert len(images.images) <= num
+        assert all(updates % fewer or updates // fewer * 100 > num for fewer in range(1, epochs))
 
 
 def test_a_set_is_a_column_and_each_seed_has_another_of_its_sets(laboratory, tmp_path):
