@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nasproxy.correlation import Estimate
 from nasproxy.report.wording import value_and_interval
 from ranking_lab import convnets, skeleton
-from ranking_lab.measuring import TRAINED
-from ranking_lab.rows import Row
-from ranking_lab.tables import SCORES, Tables, beyond, cell_code, correlation
+from ranking_lab.measuring import FREE, TRAINED
+from ranking_lab.published import old_sample
+from ranking_lab.rows import Key, Row
+from ranking_lab.tables import SCORES, Tables, beyond, cell_code, cell_of_code, correlation, function_of
 
 MIN_CANDIDATES = 12  # fewer are not shown: the interval would be wider than one
 NAMES = {
@@ -185,6 +186,17 @@ def draw(found: Sequence[Line], path: Path, title: str) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
+def by_function(rows: Sequence[Row]) -> list[Row]:
+    """Rows of cells with the cell's function in place of its code; of several cells of one function the first."""
+    kept: dict[Key, Row] = {}
+    for row in rows:
+        function = function_of(cell_of_code(row.candidate))
+        if function != "0":
+            own = replace(row, candidate=function)
+            kept.setdefault(own.key, own)
+    return list(kept.values())
+
+
 def report(
     rows: Sequence[Row], tables: Tables | None, cells: Sequence[skeleton.RegisteredCell], folder: Path
 ) -> dict[str, Any]:
@@ -201,6 +213,13 @@ def report(
         found["nasbench201"] = [asdict(line) for line in measured]
         if measured:
             draw(measured, folder / "ranking_nasbench201.svg", "NAS-Bench-201: reduced skeletons")
+    old = {cell_code(cell) for cell in old_sample()} if tables is not None else set()
+    own = [row for row in rows if row.space == skeleton.SPACE and row.candidate in old and row.signal in FREE]
+    if tables is not None and own:
+        truths = {name: tables.by_function(column) for name, column in TABLE_TRUTHS.items()}
+        measured = lines(by_function(own), truths, tables.by_function("flops@cifar10"))
+        print_lines("NAS-Bench-201, the 120 cells of RESULTS.md by function, our scores without training", measured)
+        found["old sample"] = [asdict(line) for line in measured]
     own = [row for row in rows if row.space == convnets.SPACE]
     truths = net_truths(own)
     if truths:
