@@ -361,6 +361,20 @@ def test_the_report_takes_a_low_loss_for_good_and_draws_its_figure(made_tables, 
     assert "<svg" in (tmp_path / "ranking_nasbench201.svg").read_text()
 
 
+def test_what_a_change_does_is_asked_on_the_cells_that_have_both():
+    truth = {str(i): float(i) for i in range(30)}
+    rng = np.random.default_rng(0)
+    noise = {key: float(rng.normal()) for key in truth}
+    rows = [row(key, "loss", -value, setting="good") for key, value in truth.items()]
+    rows += [row(key, "loss", value, setting="poor") for key, value in noise.items() if key != "0"]
+    gap, p = report.difference(rows, "loss", ("good", "poor"), truth)
+    shared = [key for key in truth if key != "0"]
+    expected = 1 + spearmanr([noise[key] for key in shared], [truth[key] for key in shared]).statistic
+    assert gap.value == pytest.approx(expected)
+    assert (gap.n, p < 0.01) == (29, True)
+    assert report.difference(rows, "loss", ("good", "none"), truth)[0].value is None
+
+
 def test_convnets_are_compared_with_every_length_of_training(tmp_path):
     nets = convnets.read_nets(DATA / "ranking_convnets.csv")[:15]
     rows = []
