@@ -154,7 +154,10 @@ class Laboratory:
             images = self._of_set(kind.removeprefix("set:"), side, seed)
         elif kind == "fresh":
             order = torch.randperm(len(train), generator=generator(seed, "ranking fresh images"))
-            index = order[: updates * BATCH]
+            epochs = max(1, math.ceil(updates * BATCH / len(train)))  # images are repeated only when there are too few
+            while updates % epochs:
+                epochs += 1
+            index = order[: updates // epochs * BATCH]
             chosen = LabeledImages(train.images[index], train.labels[index])
             images = self._kept((kind, updates, side, seed), LabeledImages(shrunk(chosen.images, side), chosen.labels))
         else:
@@ -162,8 +165,6 @@ class Laboratory:
             chosen = draw_per_class(train, each, derive_seed(seed, "ranking random images"))
             images = self._kept((kind, side, seed), LabeledImages(shrunk(chosen.images, side), chosen.labels))
         epochs, rest = divmod(updates, math.ceil(len(images.images) / BATCH))
-        if kind == "fresh" and epochs == 0:
-            epochs, rest = 1, 0
         if rest or epochs == 0:
             raise NasproxyError(
                 f"{updates} updates must be whole epochs of '{kind}' in batches of {BATCH}, but are not."

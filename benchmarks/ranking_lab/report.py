@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nasproxy.correlation import Estimate
+from nasproxy.correlation.bootstrap import NUM_RESAMPLES, draws, estimate, p_value, undefined
+from nasproxy.correlation.ranks import spearman
 from nasproxy.report.wording import value_and_interval
 from ranking_lab import convnets, skeleton
-from ranking_lab.measuring import TRAINED
-from ranking_lab.rows import Row
-from ranking_lab.tables import SCORES, Tables, beyond, cell_code, correlation
+from ranking_lab.measuring import FREE, TRAINED
+from ranking_lab.published import old_sample
+from ranking_lab.rows import Key, Row
+from ranking_lab.tables import SCORES, Tables, beyond, cell_code, cell_of_code, correlation, function_of
 
 MIN_CANDIDATES = 12  # fewer are not shown: the interval would be wider than one
 NAMES = {
@@ -185,6 +190,47 @@ def draw(found: Sequence[Line], path: Path, title: str) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
+def difference(rows: Sequence[Row], signal: str, settings: tuple[str, str], truth: Values) -> tuple[Estimate, float]:
+    """ρ of a signal in the first setting minus in the second, on the cells that have both, and the p-value of "0"."""
+    first, second = (
+        mean_by_candidate([row for row in rows if (row.signal, row.setting) == (signal, setting)])[0]
+        for setting in settings
+    )
+    keys = sorted(first.keys() & second.keys() & truth.keys())
+    x, y, z = (np.array([values[key] for key in keys]) for values in (first, second, truth))
+    x, y = TRAINED[signal] * x, TRAINED[signal] * y
+    why = undefined(len(keys), first=x, second=y, truth=z)
+    if why:
+        return Estimate(None, None, None, len(keys), why), math.nan
+    index = draws(len(keys), NUM_RESAMPLES, 0)
+    resampled = spearman(x[index], z[index]) - spearman(y[index], z[index])
+    return estimate(float(spearman(x, z) - spearman(y, z)), resampled, len(keys)), p_value(resampled)
+
+
+def print_differences(rows: Sequence[Row], truth: Values) -> list[dict[str, Any]]:
+    """Prints what one change of the setting does, for each signal, each as if it were the only one."""
+    found = []
+    print("\n| change | signal | difference of ρ | p | n |\n|---|---|---|---|---|")
+    for first, second in skeleton.CHANGES:
+        for signal, name in NAMES.items():
+            gap, p = difference(rows, signal, (first.text, second.text), truth)
+            if gap.n >= MIN_CANDIDATES:
+                print(f"| {second.text} → {first.text} | {name} | {value_and_interval(gap)} | {p:.3f} | {gap.n} |")
+                found.append({"first": first.text, "second": second.text, "signal": signal, "p": p} | asdict(gap))
+    return found
+
+
+def by_function(rows: Sequence[Row]) -> list[Row]:
+    """Rows of cells with the cell's function in place of its code; of several cells of one function the first."""
+    kept: dict[Key, Row] = {}
+    for row in rows:
+        function = function_of(cell_of_code(row.candidate))
+        if function != "0":
+            own = replace(row, candidate=function)
+            kept.setdefault(own.key, own)
+    return list(kept.values())
+
+
 def report(
     rows: Sequence[Row], tables: Tables | None, cells: Sequence[skeleton.RegisteredCell], folder: Path
 ) -> dict[str, Any]:
@@ -199,8 +245,16 @@ def report(
         title = "NAS-Bench-201, one cell of each function of the fixed sample, CIFAR-10"
         print_lines(title, [*measured, *published_lines(tables, cells, truths, size)])
         found["nasbench201"] = [asdict(line) for line in measured]
+        found["differences"] = print_differences(own, truths["200 epochs"])
         if measured:
             draw(measured, folder / "ranking_nasbench201.svg", "NAS-Bench-201: reduced skeletons")
+    old = {cell_code(cell) for cell in old_sample()} if tables is not None else set()
+    own = [row for row in rows if row.space == skeleton.SPACE and row.candidate in old and row.signal in FREE]
+    if tables is not None and own:
+        truths = {name: tables.by_function(column) for name, column in TABLE_TRUTHS.items()}
+        measured = lines(by_function(own), truths, tables.by_function("flops@cifar10"))
+        print_lines("NAS-Bench-201, the 120 cells of RESULTS.md by function, our scores without training", measured)
+        found["old sample"] = [asdict(line) for line in measured]
     own = [row for row in rows if row.space == convnets.SPACE]
     truths = net_truths(own)
     if truths:

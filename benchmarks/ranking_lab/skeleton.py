@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,15 @@ SECOND = (
     Short("cells=1 channels=16", "fresh", 100),
     Short("cells=5 channels=4", "fresh", 100),
     Short("cells=1 channels=4", "fresh", 100, side=32),
+)
+# One change at a time: what it does is asked on the same cells.
+_LEAST = SETTINGS[0]
+_MORE_UPDATES = ((100, 30), (300, 30), (300, 100), (1000, 30), (1000, 300))
+_LARGER = ("cells=1 channels=16", "cells=5 channels=4", "cells=5 channels=16")
+CHANGES = (
+    *((replace(_LEAST, updates=more), replace(_LEAST, updates=fewer)) for more, fewer in _MORE_UPDATES),
+    (replace(_LEAST, updates=100), replace(_LEAST, updates=100, images="100")),
+    *((replace(_LEAST, options=options), _LEAST) for options in _LARGER),
 )
 # With more time than a core has; a GPU runs them in minutes.
 LATER = (

@@ -51,6 +51,12 @@ def cell_code(cell: str) -> str:
     return "".join(_LETTERS[name] for name in cell_options(cell).values())
 
 
+def cell_of_code(code: str) -> str:
+    """The benchmark's spelling of the cell with this :func:`cell_code`."""
+    names = {letter: name for name, letter in _LETTERS.items()}
+    return "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*(names[letter] for letter in code))
+
+
 @lru_cache(maxsize=1)
 def all_cells() -> tuple[str, ...]:
     """The 15,625 cells as the benchmark spells them."""

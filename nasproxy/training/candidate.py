@@ -48,8 +48,7 @@ def train_candidate(
         precision: see :class:`~nasproxy.training.fit.Passes`.
         checkpoint: see :func:`~nasproxy.training.fit.fit`; ``Fit.seconds`` include those before an interruption.
         watched: the net is also measured during the training, for ``Fit.curve``.
-        on_update: is called with (done, total) after each update.
-        losses: becomes the training loss of each update; see :func:`~nasproxy.training.fit.fit`.
+        on_update, losses: see :func:`~nasproxy.training.fit.fit`; ``losses`` is emptied first.
 
     Returns:
         The accuracy and loss on ``held_out``. It is a failure when the net cannot be built or run (torch raised a
@@ -67,7 +66,7 @@ def train_candidate(
     def attempt(fewer: int | None) -> Fit:
         """Trains with at most ``fewer`` images per pass; None: as many as train fastest."""
         net = seeded(build, derive_seed(seed, "init")).to(device)
-        if losses is not None:
+        if losses:
             losses.clear()  # of an attempt that ran out of memory
         size = images_per_pass(net, shape, device) if fewer is None else fewer
         passes = Passes(size, precision, compiles(net, shape, recipe.epochs * len(train.images), device))

@@ -196,13 +196,22 @@ def test_images_are_as_the_setting_says(laboratory):
     other, _ = laboratory.training_images("30", 4, 8, 1)
     assert not torch.equal(each.images, other.images)
     fresh, epochs = laboratory.training_images("fresh", 1, 8, 0)
-    assert epochs == 1
-    assert len(fresh.images) == min(100, len(dataset.train))
+    assert (len(fresh.images), epochs) == (100, 1)
     assert len(laboratory.held_out(10, 8).images) == 10
     images = torch.tensor([[0, 4], [8, 255]], dtype=torch.uint8).reshape(1, 1, 2, 2)
     assert shrunk(images, 2) is images
     assert shrunk(images, 1).item() == 67  # 66.75
     assert f"held_out={HELD_OUT}" not in Short("", "fresh", 1).text
+
+
+def test_fresh_images_are_repeated_only_when_there_are_too_few(laboratory):
+    """The toy data have too few for many updates: the fewest whole epochs of equally many images."""
+    num = len(laboratory.dataset.train)
+    for updates in (1, 2, 10, 50):
+        images, epochs = laboratory.training_images("fresh", updates, 8, 0)
+        assert len(images.images) * epochs == 100 * updates
+        assert len(images.images) <= num
+        assert all(updates % fewer or updates // fewer * 100 > num for fewer in range(1, epochs))
 
 
 def test_a_set_is_a_column_and_each_seed_has_another_of_its_sets(laboratory, tmp_path):
@@ -283,6 +292,13 @@ def test_correlations_are_scipys_and_minus_infinity_ranks_last():
     assert tables.correlation(score, truth, keys[:10]).n == 10
 
 
+def test_rows_of_two_cells_of_one_function_are_one():
+    codes = [tables.cell_code(cell) for cell in tables.all_cells()[::500]]
+    assert [tables.cell_code(tables.cell_of_code(code)) for code in codes] == codes
+    found = report.by_function([row("000s00", value=1.0), row("s0s00s", value=2.0), row("000000"), row("000300")])
+    assert [(one.candidate, one.value) for one in found] == [("x", 1.0), ("conv3:a(x)", 0.5)]
+
+
 def test_what_a_score_knows_beyond_size_is_the_correlation_of_residuals():
     rng = np.random.default_rng(0)
     size = rng.normal(size=200)
@@ -319,7 +335,7 @@ def test_the_old_sample_is_120_cells_of_87_functions():
     assert functions.count("0") == 6
 
 
-def test_the_report_takes_a_low_loss_for_good_and_draws_its_figure(made_tables, tmp_path, capsys):
+def test_the_report_takes_a_low_loss_for_good_and_draws_its_figure(made_tables, tmp_path, capsys, monkeypatch):
     known = made_tables.by_function("cifar10-test@200")
     cells = [one for one in skeleton.draw_cells(set(made_tables.columns["cifar10-test@200"])) if one.function in known]
     rows = []
@@ -332,6 +348,7 @@ def test_the_report_takes_a_low_loss_for_good_and_draws_its_figure(made_tables, 
     failed = [
         replace(one, value=None, failure="diverged") if one.candidate == rows[0].candidate else one for one in rows
     ]
+    monkeypatch.setattr(report, "old_sample", lambda: [one.cell for one in cells[:20]])
     found = report.report(failed, made_tables, cells, tmp_path)["nasbench201"]
     rho = {line["signal"]: line["agreement"]["200 epochs"]["value"] for line in found}
     assert rho["accuracy"] == rho["loss"] == pytest.approx(1)
@@ -342,6 +359,20 @@ def test_the_report_takes_a_low_loss_for_good_and_draws_its_figure(made_tables, 
     assert "19 (1 failed)" in printed
     assert "published nwot" in printed
     assert "<svg" in (tmp_path / "ranking_nasbench201.svg").read_text()
+
+
+def test_what_a_change_does_is_asked_on_the_cells_that_have_both():
+    truth = {str(i): float(i) for i in range(30)}
+    rng = np.random.default_rng(0)
+    noise = {key: float(rng.normal()) for key in truth}
+    rows = [row(key, "loss", -value, setting="good") for key, value in truth.items()]
+    rows += [row(key, "loss", value, setting="poor") for key, value in noise.items() if key != "0"]
+    gap, p = report.difference(rows, "loss", ("good", "poor"), truth)
+    shared = [key for key in truth if key != "0"]
+    expected = 1 + spearmanr([noise[key] for key in shared], [truth[key] for key in shared]).statistic
+    assert gap.value == pytest.approx(expected)
+    assert (gap.n, p < 0.01) == (29, True)
+    assert report.difference(rows, "loss", ("good", "none"), truth)[0].value is None
 
 
 def test_convnets_are_compared_with_every_length_of_training(tmp_path):
