@@ -351,6 +351,7 @@ def last_lines(report: CorrelationReport) -> list[str]:
             known = f"full accuracy {percent(report.pick.truth, report.pick.truth_std)}"
         pick = f"Pick: {report.pick.label} ({known if report.pick.truth is not None else unknown})."
     paid = "; ".join(f"{cost.what.lower()} {precise_duration(cost.seconds)}" for cost in report.costs)
-    truth = (short_truth(report) or truth_holds(report)) if found.details else ""
+    told = [short_truth(report) or truth_holds(report), falling(report)] if found.details else []
+    truth = " ".join(words for words in told if words)
     lines = [f"{found.sentence}{comparison}", truth, pick, f"Cost: {paid or 'nothing was trained'}."]
     return [line for line in lines if line]

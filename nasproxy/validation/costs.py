@@ -10,11 +10,17 @@ from nasproxy.training.fit import num_updates
 from nasproxy.training.tasks import TrainingTask
 from nasproxy.validation.measured import ValidatedCandidate, Validation, one_training
 from nasproxy.validation.score_tasks import ScoreTasks
+from nasproxy.validation.truth_length import length_task
 
 
 def costs(validation: Validation, tasks: ScoreTasks, candidates: list[ValidatedCandidate]) -> tuple[Cost, ...]:
-    """The costs of building the proxy set, of the search and of full training, in this order."""
-    return (_building(validation, tasks), _searching(validation), *_full_training(validation, tasks, candidates))
+    """The costs of building the proxy set, of the search, of full training and of its check, in this order."""
+    return (
+        _building(validation, tasks),
+        _searching(validation),
+        *_full_training(validation, tasks, candidates),
+        *_longer_training(validation, candidates),
+    )
 
 
 def _flops(inspection: SpaceInspection, task: TrainingTask, candidates: Iterable[Candidate], seeds: int) -> float:
@@ -79,3 +85,22 @@ def _full_training(validation: Validation, tasks: ScoreTasks, candidates: list[V
         flops = _flops(search.inspection, full, searched, config.seeds)
         costs.append(Cost("The same search by full training", each * len(searched), num_images, words, flops))
     return costs
+
+
+def _longer_training(validation: Validation, candidates: list[ValidatedCandidate]) -> list[Cost]:
+    """The longer training of some candidates, which checks full training."""
+    tried = [one for one in candidates if "long" in one.scores]
+    if not tried:
+        return []
+    task = length_task(validation)
+    energies = [one.scores["long"].joules for one in tried]
+    return [
+        Cost(
+            "Longer training, to check full training",
+            sum(one.scores["long"].seconds for one in tried),
+            len(task.train.images),
+            f"{len(tried)} candidates, {task.recipe.epochs} epochs, 1 seed",
+            _flops(validation.search.inspection, task, [one.candidate for one in tried], 1),
+            None if None in energies else sum(energy for energy in energies if energy is not None),
+        )
+    ]

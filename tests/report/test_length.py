@@ -133,6 +133,7 @@ def test_a_score_that_falls_while_training_goes_on_is_named():
     assert second.label not in text
     assert "from +0.90 after 1 epoch to +0.70 after 3 epochs" in text
     assert text in verdict(fallen).details
+    assert any(line.endswith(text) for line in last_lines(fallen))
     assert falling(report) == ""
 
 

@@ -94,6 +94,11 @@ def test_some_are_trained_longer_and_compared(parts, tmp_path, cpu):
         assert length.agreement.value == pytest.approx(float(expected))
     assert length.agreement.n == 4
     assert length.long_seconds > 0
+    (cost,) = [cost for cost in report.costs if cost.what.startswith("Longer training")]
+    assert cost.seconds == pytest.approx(4 * length.long_seconds)
+    assert cost.note == "4 candidates, 4 epochs, 1 seed"
+    per_image = sum(row.scores["flops"] for row in longer)
+    assert cost.flops == pytest.approx(per_image * (3 * 4 * 120 + 60))
     done, totals = [told[0] for told in seen], {told[1] for told in seen if told[1]}
     assert done == sorted(done)
     assert len(totals) <= 2  # what the search counts, and what the validation does
