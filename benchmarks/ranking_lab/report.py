@@ -21,7 +21,7 @@ from ranking_lab.published import old_sample
 from ranking_lab.rows import Key, Row
 from ranking_lab.tables import SCORES, Tables, beyond, cell_code, cell_of_code, correlation, function_of
 
-MIN_CANDIDATES = 12  # fewer are not shown: the interval would be wider than one
+MIN_CANDIDATES = 15  # fewer are not shown: the interval would be wider than one
 NAMES = {
     "accuracy": "accuracy",
     "loss": "loss",
