@@ -9,7 +9,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nasproxy.condense.matching import DISTANCES, Loss, class_gradients, match_classes, matched_weights, net_loss
+from nasproxy.condense.matching import (
+    DISTANCES,
+    Loss,
+    class_gradients,
+    compared_parameters,
+    match_classes,
+    matched_weights,
+    net_loss,
+)
 from nasproxy.condense.matching_nets import first_order
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
@@ -111,7 +119,15 @@ def real_gradients(
     for chunk in group.chunks:
         images = view(real.take(places[chunk.places]), chunk.labels)
         with first_order(config, images.device):
-            gradients = class_gradients(net, images, chunk.labels, chunk.shares, chunk.counts, loss=loss)
+            gradients = class_gradients(
+                net,
+                images,
+                chunk.labels,
+                chunk.shares,
+                chunk.counts,
+                loss=loss,
+                parameters=compared_parameters(net, config.distance),
+            )
         if len(chunk.counts) == len(group.counts) and len(group.chunks) == 1:
             return list(gradients)
         if not sums:
@@ -178,6 +194,7 @@ def match_groups(
             distance=DISTANCES[config.distance],
             layer_weights=layer_weights(net, config),
             view=partial(view_stored, labels=group.labels),
+            parameters=compared_parameters(net, config.distance),
         )
     return distances, gradient
 
@@ -188,10 +205,11 @@ def matching_stream(config: CondenseConfig, outer: int, inner: int, device: torc
 
 
 def layer_weights(net: nn.Module, config: CondenseConfig) -> tuple[float, ...]:
-    """One weight per matched layer; ones unless the settings name them."""
+    """One weight per gradient; ones unless the settings name one for each matched layer."""
     num_layers = len(matched_weights(net))
     if config.layer_weights is None:
-        return (1.0,) * num_layers
+        parameters = compared_parameters(net, config.distance)
+        return (1.0,) * (num_layers if parameters is None else len(parameters))
     if len(config.layer_weights) != num_layers or min(config.layer_weights) < 0:
         raise NasproxyError(
             f"`layer_weights` needs {num_layers} numbers ≥ 0, one per convolution and linear layer of the net, "

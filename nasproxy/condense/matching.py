@@ -6,7 +6,8 @@ mean cross-entropy. Its derivative with respect to S_c goes through ∇_θ L, a 
 All classes share one forward pass and one pass of gradients with respect to activations; only the last step, from a
 layer's input and the gradient at its output to the gradient of its weight, is done class by class.
 
-References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, eq. 9 and section 3.3.
+References: [DC] Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, eq. 9 and section 3.3,
+and the code released with it.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def class_gradients(
     *,
     create_graph: bool = False,
     loss: Loss = net_loss,
+    parameters: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, ...]:
     """∇ of every class's cross-entropy with respect to every matched weight, in one pass.
 
@@ -120,15 +122,21 @@ def class_gradients(
         shares: ``(n,)`` weight of each image in its class's loss: 1/count for the mean.
         create_graph: makes the result differentiable in ``images``.
         loss: :func:`net_loss`, or compiled; only where there is one class.
+        parameters: of ``net``, in place of the matched weights; each class then takes a pass of its own.
 
     Returns:
-        One tensor ``(len(counts), *weight.shape)`` per matched weight.
+        One tensor ``(len(counts), *weight.shape)`` per matched weight, or per tensor of ``parameters``.
     """
     layers = matched_layers(net)
-    if len(counts) == 1:  # nothing to keep apart: autograd's own way is the fastest
-        value = loss(net, images, labels, shares)
-        gradients = torch.autograd.grad(value, [layer.weight for layer in layers], create_graph=create_graph)
-        return tuple(gradient.unsqueeze(0) for gradient in gradients)
+    if len(counts) == 1 or parameters is not None:  # nothing to keep apart: autograd's own way is the fastest
+        wanted = [layer.weight for layer in layers] if parameters is None else list(parameters)
+        by_class = [
+            torch.autograd.grad(
+                loss(net, *own), wanted, create_graph=create_graph, allow_unused=True, materialize_grads=True
+            )
+            for own in zip(*(part.split(list(counts)) for part in (images, labels, shares)), strict=True)
+        ]
+        return tuple(torch.stack(gradients) for gradients in zip(*by_class, strict=True))
 
     calls: list[tuple[int, Tensor, Tensor, int]] = []  # layer, its input, its output, the output's version
     position = {layer: number for number, layer in enumerate(layers)}
@@ -184,12 +192,20 @@ def layerwise_cosine(synthetic: Gradients, real: Gradients, layer_weights: Seque
 
 
 def flat_cosine(synthetic: Gradients, real: Gradients, layer_weights: Sequence[float]) -> Tensor:
-    """1 − cosine of all gradients joined into one vector, the ablation of [DC]; ``(C,)``, each in [0, 2]."""
+    """1 − cosine of all gradients joined into one vector; ``(C,)``, each in [0, 2].
+
+    Under the name "flat_cosine" these are the gradients of weights alone. The ablation of [DC] joins those of every
+    parameter in its released code, biases and norms included: that is "flat_cosine_all".
+    """
     return 1 - _cosine(_joined(synthetic, layer_weights), _joined(real, layer_weights))
 
 
 def mse(synthetic: Gradients, real: Gradients, layer_weights: Sequence[float]) -> Tensor:
-    """Squared Euclidean distance of all gradients joined into one vector, the ablation of [DC]; ``(C,)``, each ≥ 0."""
+    """Squared Euclidean distance of all gradients joined into one vector; ``(C,)``, each ≥ 0.
+
+    Under the name "mse" these are the gradients of weights alone. The ablation of [DC] joins those of every parameter
+    in its released code, biases and norms included: that is "mse_all".
+    """
     difference = _joined(synthetic, layer_weights) - _joined(real, layer_weights)
     return (difference * difference).sum(1)
 
@@ -207,6 +223,7 @@ def match_classes(
     distance: Distance,
     layer_weights: Sequence[float],
     view: Callable[[Tensor], Tensor] = lambda images: images,
+    parameters: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Each class's distance to the gradients of its real images, and its derivative in the synthetic images.
 
@@ -217,13 +234,16 @@ def match_classes(
         real: ``(len(counts), *weight.shape)`` per matched weight, from :func:`class_gradients`.
         view: the m images, sorted by class, that the net sees instead of the n, such as augmented ones; it must be
             differentiable.
+        parameters: as in :func:`class_gradients`, the same as for ``real``.
 
     Returns:
         The detached distances ``(len(counts),)``, and the image gradient ``(n, c, h, w)``.
     """
     synthetic = synthetic.detach().requires_grad_()
     seen = view(synthetic)
-    gradients = class_gradients(net, seen, labels, mean_shares(counts, seen), counts, create_graph=True)
+    gradients = class_gradients(
+        net, seen, labels, mean_shares(counts, seen), counts, create_graph=True, parameters=parameters
+    )
     values = distance(gradients, real, layer_weights)
     (image_gradient,) = torch.autograd.grad(values.sum(), [synthetic])
     return values.detach(), image_gradient
@@ -238,4 +258,14 @@ DISTANCES: dict[str, Distance] = {
     "layerwise_cosine": layerwise_cosine,
     "flat_cosine": flat_cosine,
     "mse": mse,
+    "flat_cosine_all": flat_cosine,
+    "mse_all": mse,
 }
+OF_ALL_PARAMETERS = ("flat_cosine_all", "mse_all")  # names of distances between gradients of biases and norms, too
+
+
+def compared_parameters(net: nn.Module, distance: str) -> list[Tensor] | None:
+    """What the gradients of ``distance``, a name in ``DISTANCES``, are taken of; None: :func:`matched_weights`."""
+    if distance not in OF_ALL_PARAMETERS:
+        return None
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]

@@ -25,7 +25,9 @@ NET_DATA = ("synthetic", "real")
 FEATURES = ("embedding", "pixels")
 NET_INITS = ("random", "fixed")
 SOLVERS = ("second_order", "ridge")
-DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse")
+# "…_all": of the gradients of all parameters, as the released code of [DC] has its ablations; the others: of weights.
+DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse", "flat_cosine_all", "mse_all")
+NO_LAYER_WEIGHTS = ("flat_cosine_all", "mse_all")
 
 # [DC], table of loops: images per class → (T, ς_θ). ς_θ counts epochs over the synthetic set.
 PUBLISHED_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -66,7 +68,8 @@ class CondenseConfig:
         method: a name in ``METHODS``, which says what the method reads.
         ipc: images of each class; ``ipc_per_class`` gives each class its own number, ``num_images`` a number in all.
         init: the first images, noise or real ones.
-        distance: between gradients; ``layer_weights`` weights each convolution and linear layer (None: all ones).
+        distance: between gradients of weights, or of all parameters where its name ends in "_all"; ``layer_weights``
+            weights each convolution and linear layer (None: all ones).
         outer_steps: K, freshly initialised nets; of other methods, steps.
         inner_steps: T, matchings for each net; None: :func:`loops_for_ipc`.
         net_steps: ς_θ, epochs of the net on the synthetic set between two matchings; None: :func:`loops_for_ipc`.
@@ -163,6 +166,12 @@ class CondenseConfig:
         if METHODS[self.method].augments and self.augmentation == "none":
             raise NasproxyError(
                 f"Method '{self.method}' needs an augmentation, but got augmentation='none': use 'dsa'."
+            )
+        if self.layer_weights is not None and self.distance in NO_LAYER_WEIGHTS:
+            raise NasproxyError(
+                f"Distance '{self.distance}' compares all parameters, so layers have no weights in it, but got "
+                f"layer_weights={list(self.layer_weights)}: leave them out, or use "
+                f"'{self.distance.removesuffix('_all')}'."
             )
         if self.perturbation and not self.pool:
             raise NasproxyError(

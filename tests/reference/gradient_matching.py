@@ -45,6 +45,7 @@ def mse(synthetic, real, layer_weights):
 
 
 DISTANCES = {"layerwise_cosine": layerwise_cosine, "flat_cosine": flat_cosine, "mse": mse}
+DISTANCES |= {"flat_cosine_all": flat_cosine, "mse_all": mse}  # of the gradients of all parameters
 
 
 def weights_of(net):
