@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nasproxy.config.common import at_least
 from nasproxy.config.recipes import FULL_RECIPE, RECIPES
@@ -115,11 +117,38 @@ class ValidateConfig:
             raise unknown("precision", self.precision, TRAINING_PRECISIONS)
         at_least(1, epochs=self.epochs, images=self.images, seeds=self.seeds, k=self.k)
         at_least(0, sample=self.sample, top=self.top, seed=self.seed, long_sample=self.long_sample)
-        if self.long_epochs is not None and self.long_epochs <= self.epochs:
+        if self.long_sample and self.long_epochs is not None and self.long_epochs <= self.epochs:
             raise NasproxyError(
                 f"`long_epochs > epochs` must hold, because a longer training checks full training, but got "
                 f"long_epochs={self.long_epochs} and epochs={self.epochs}: give more, or long_sample=0 for no check."
             )
+
+    @classmethod
+    def continued(cls, known: Mapping[str, Any], given: Mapping[str, Any]) -> ValidateConfig:
+        """The settings ``known`` of an earlier validation, with those ``given`` now.
+
+        A longer training that full training has caught up with is chosen anew, unless it is given.
+
+        Raises:
+            NasproxyError: as for the settings themselves.
+        """
+        values = dict(known) | dict(given)
+        long_epochs = values.get("long_epochs")
+        if "long_epochs" not in given and long_epochs is not None and long_epochs <= values.get("epochs", cls.epochs):
+            values["long_epochs"] = None
+        return cls(**values)
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> str:
+        """Refuses settings that are wrong whatever the others are, before anything is loaded.
+
+        Returns:
+            The names of the scores.
+
+        Raises:
+            NasproxyError: as for the settings themselves.
+        """
+        return cls(**{name: value for name, value in given.items() if name != "long_epochs"}).scores
 
     def epochs_of_check(self) -> int:
         """Epochs of the longer training."""

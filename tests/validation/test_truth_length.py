@@ -145,6 +145,22 @@ def test_a_check_must_be_longer():
         ValidateConfig(long_sample=-1)
 
 
+def test_a_continued_validation_may_take_the_longer_training_as_its_truth():
+    known = {"epochs": 3, "long_epochs": 15, "long_sample": 40}
+    assert ValidateConfig.continued(known, {}).epochs_of_check() == 15
+    assert ValidateConfig.continued(known, {"epochs": 15}).epochs_of_check() == 60
+    assert ValidateConfig.continued(known, {"epochs": 15, "long_epochs": 45}).epochs_of_check() == 45
+    with pytest.raises(NasproxyError, match="long_epochs=9 and epochs=15"):
+        ValidateConfig.continued(known, {"epochs": 15, "long_epochs": 9})
+    assert ValidateConfig(epochs=4, long_epochs=3, long_sample=0).num_checked(100) == 0
+
+
+def test_what_is_given_is_checked_before_the_other_settings_are_known():
+    assert ValidateConfig.check({"long_epochs": 5, "scores": "synflow"}) == "synflow"  # the run may have three epochs
+    with pytest.raises(NasproxyError, match="long_sample >= 0"):
+        ValidateConfig.check({"long_epochs": 5, "long_sample": -1})
+
+
 def test_a_failed_check_is_counted(parts, tmp_path, cpu, monkeypatch):
     from nasproxy.training import tasks
 

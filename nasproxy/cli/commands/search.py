@@ -94,7 +94,7 @@ def search(options: SearchOptions, lines: JsonLines | None = None) -> Path:
 def _check(options: SearchOptions) -> None:
     """Says what is wrong before anything is loaded."""
     check_objective(SearchConfig(**options.search))
-    score_names(ValidateConfig(**options.validate).scores)
+    score_names(ValidateConfig.check(options.validate))
     if options.storage is not None and options.budget is None and not {"trials", "epochs"} <= options.search.keys():
         raise NasproxyError(
             "Hosts that share a --storage must search alike, but each would choose a budget by its own speed: give "
@@ -122,7 +122,7 @@ def _resolve(options: SearchOptions, prepared: Prepared, run: Path) -> _Resolved
         search = SearchConfig(**(known.search | dict(options.search)))
         _check_same_run(run, known, search, prepared)
         say("resume", "with the settings the run was started with, but for those given now")
-        validate = ValidateConfig(**(known.validate | dict(options.validate)))
+        validate = ValidateConfig.continued(known.validate, options.validate)
         return _Resolved(search, validate, workers, tuple(known.beside))
     # Hosts that share a database may have different devices, and their full accuracies must not differ.
     local = options.storage is None

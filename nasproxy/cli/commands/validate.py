@@ -34,7 +34,7 @@ PLAN_RHO = 0.5  # where nothing was measured yet
 
 def validate(options: ValidateOptions) -> Path:
     """``nasproxy validate``: validates a run (again) and writes its report; returns the run folder."""
-    score_names(ValidateConfig(**options.validate).scores)
+    score_names(ValidateConfig.check(options.validate))
     run, settings = options.run, load_settings(options.run)
     if settings.storage is not None and options.storage is None:
         raise NasproxyError(f"The run '{run}' lives in {settings.storage}: name it, with its password, by --storage.")
@@ -54,7 +54,7 @@ def validate(options: ValidateOptions) -> Path:
     prepared = with_kept(prepared, run, settings.beside, options.beside)
     truth = options.truth or (None if settings.truth is None else Path(settings.truth))
     table = None if truth is None else load_truth(truth, space)
-    search, config = SearchConfig(**settings.search), ValidateConfig(**(settings.validate | dict(options.validate)))
+    search, config = SearchConfig(**settings.search), ValidateConfig.continued(settings.validate, options.validate)
     others = list(prepared.beside)
     settings = replace(
         settings,
