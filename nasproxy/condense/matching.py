@@ -128,15 +128,18 @@ def class_gradients(
         One tensor ``(len(counts), *weight.shape)`` per matched weight, or per tensor of ``parameters``.
     """
     layers = matched_layers(net)
-    if len(counts) == 1 or parameters is not None:  # nothing to keep apart: autograd's own way is the fastest
-        wanted = [layer.weight for layer in layers] if parameters is None else list(parameters)
+    if parameters is not None:
         by_class = [
             torch.autograd.grad(
-                loss(net, *own), wanted, create_graph=create_graph, allow_unused=True, materialize_grads=True
+                loss(net, *own), list(parameters), create_graph=create_graph, allow_unused=True, materialize_grads=True
             )
             for own in zip(*(part.split(list(counts)) for part in (images, labels, shares)), strict=True)
         ]
-        return tuple(torch.stack(gradients) for gradients in zip(*by_class, strict=True))
+        return tuple(torch.stack(own) for own in zip(*by_class, strict=True))
+    if len(counts) == 1:  # nothing to keep apart: autograd's own way is the fastest
+        value = loss(net, images, labels, shares)
+        gradients = torch.autograd.grad(value, [layer.weight for layer in layers], create_graph=create_graph)
+        return tuple(gradient.unsqueeze(0) for gradient in gradients)
 
     calls: list[tuple[int, Tensor, Tensor, int]] = []  # layer, its input, its output, the output's version
     position = {layer: number for number, layer in enumerate(layers)}
@@ -261,11 +264,13 @@ DISTANCES: dict[str, Distance] = {
     "flat_cosine_all": flat_cosine,
     "mse_all": mse,
 }
-OF_ALL_PARAMETERS = ("flat_cosine_all", "mse_all")  # names of distances between gradients of biases and norms, too
 
 
 def compared_parameters(net: nn.Module, distance: str) -> list[Tensor] | None:
-    """What the gradients of ``distance``, a name in ``DISTANCES``, are taken of; None: :func:`matched_weights`."""
-    if distance not in OF_ALL_PARAMETERS:
+    """What the gradients of ``distance``, a name in ``DISTANCES``, are taken of; None: :func:`matched_weights`.
+
+    With a name that ends in "_all" these are all trainable parameters, biases and those of norms included.
+    """
+    if not distance.endswith("_all"):
         return None
     return [parameter for parameter in net.parameters() if parameter.requires_grad]

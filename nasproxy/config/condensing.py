@@ -27,7 +27,6 @@ NET_INITS = ("random", "fixed")
 SOLVERS = ("second_order", "ridge")
 # "…_all": of the gradients of all parameters, as the released code of [DC] has its ablations; the others: of weights.
 DISTANCE_NAMES = ("layerwise_cosine", "flat_cosine", "mse", "flat_cosine_all", "mse_all")
-NO_LAYER_WEIGHTS = ("flat_cosine_all", "mse_all")
 
 # [DC], table of loops: images per class → (T, ς_θ). ς_θ counts epochs over the synthetic set.
 PUBLISHED_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -167,7 +166,7 @@ class CondenseConfig:
             raise NasproxyError(
                 f"Method '{self.method}' needs an augmentation, but got augmentation='none': use 'dsa'."
             )
-        if self.layer_weights is not None and self.distance in NO_LAYER_WEIGHTS:
+        if self.layer_weights is not None and self.distance.endswith("_all"):
             raise NasproxyError(
                 f"Distance '{self.distance}' compares all parameters, so layers have no weights in it, but got "
                 f"layer_weights={list(self.layer_weights)}: leave them out, or use "

@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from toy import toy_dataset
 
-from nasproxy.condense.build import build_proxy
 from nasproxy.condense.matching import (
     DISTANCES,
     class_gradients,
@@ -13,8 +11,6 @@ from nasproxy.condense.matching import (
     matched_weights,
     mean_shares,
 )
-from nasproxy.config import condense_config
-from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import convnet, seeded
 
 COUNTS = (3, 1, 2)
@@ -81,18 +77,3 @@ def test_biases_and_norms_make_a_difference():
     squares = [sum((own.flatten(1) ** 2).sum(1) for own in gradients) for gradients in (weights, everything)]
     assert (squares[1] > squares[0]).all()
     assert compared_parameters(net, "mse") is None
-
-
-def test_a_build_runs_with_it_and_gives_other_images(cpu):
-    sets = {}
-    for name in ("mse", "mse_all"):
-        settings = {"ipc": 1, "outer_steps": 2, "inner_steps": 2, "net_steps": 1, "width": 4, "depth": 1}
-        config = condense_config(**settings, batch_real=8, lr_img=10.0, distance=name)
-        sets[name] = build_proxy(toy_dataset(), config, choice=cpu).images
-    assert torch.isfinite(sets["mse_all"]).all()
-    assert not torch.equal(sets["mse"], sets["mse_all"])
-
-
-def test_layers_have_no_weights_in_it():
-    with pytest.raises(NasproxyError, match="layers have no weights in it"):
-        condense_config(distance="mse_all", layer_weights=(1.0, 2.0))

@@ -3,7 +3,14 @@ import torch
 from reference import gradient_matching as reference
 from torch import nn
 
-from nasproxy.condense.matching import DISTANCES, class_gradients, match_classes, matched_weights, mean_shares
+from nasproxy.condense.matching import (
+    DISTANCES,
+    class_gradients,
+    compared_parameters,
+    match_classes,
+    matched_weights,
+    mean_shares,
+)
 from nasproxy.config import DISTANCE_NAMES
 from nasproxy.core.chunks import class_chunks
 from nasproxy.core.errors import NasproxyError
@@ -30,8 +37,9 @@ def random_images(counts, seed, *, shape=(2, 4, 4)):
     return images, torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
 
 
-def gradients_of(net, images, labels, counts):
-    return class_gradients(net, images, labels, mean_shares(counts, images), counts)
+def gradients_of(net, images, labels, counts, name="mse"):
+    shares = mean_shares(counts, images)
+    return class_gradients(net, images, labels, shares, counts, parameters=compared_parameters(net, name))
 
 
 def random_gradients(seed):
@@ -204,11 +212,11 @@ def test_image_gradient_equals_finite_differences(norm, name):
     net = small_linear_net() if norm == "linear" else small_net(norm)
     synthetic, labels = random_images((2, 1), 2)
     real, real_labels = random_images((3, 2), 3)
-    weights = (1.0, 0.7)
-    target = gradients_of(net, real, real_labels, (3, 2))
-    values, gradient = match_classes(
-        net, synthetic, labels, (2, 1), target, distance=DISTANCES[name], layer_weights=weights
-    )
+    parameters = compared_parameters(net, name)
+    weights = (1.0, 0.7) if parameters is None else (1.0,) * len(parameters)
+    target = gradients_of(net, real, real_labels, (3, 2), name)
+    options = {"distance": DISTANCES[name], "layer_weights": weights, "parameters": parameters}
+    values, gradient = match_classes(net, synthetic, labels, (2, 1), target, **options)
     for c in range(2):
         value, expected = reference.image_gradient(
             net, synthetic.split((2, 1))[c], real.split((3, 2))[c], c, name, weights
@@ -229,22 +237,51 @@ def test_one_pass_equals_autograd_class_by_class_in_float64(norm, name, dtype, b
     expected_values, expected = [], []
     for c in range(3):
         leaf = synthetic.split((2, 1, 3))[c].clone().requires_grad_()
-        weights = matched_weights(net)
+        weights = compared_parameters(net, name) or matched_weights(net)
         loss = nn.functional.cross_entropy(net(real.split((4, 3, 2))[c]), torch.full(((4, 3, 2)[c],), c))
         target = [gradient[None] for gradient in torch.autograd.grad(loss, weights)]
         loss = nn.functional.cross_entropy(net(leaf), torch.full(((2, 1, 3)[c],), c))
         mine = [gradient[None] for gradient in torch.autograd.grad(loss, weights, create_graph=True)]
-        value = DISTANCES[name](mine, target, (1.0, 1.0))
+        value = DISTANCES[name](mine, target, (1.0,) * len(mine))
         expected_values.append(value.item())
         expected.append(torch.autograd.grad(value.sum(), leaf)[0])
     net = net.to(dtype)
-    target = gradients_of(net, real.to(dtype), real_labels, (4, 3, 2))
+    target = gradients_of(net, real.to(dtype), real_labels, (4, 3, 2), name)
+    options = {"layer_weights": (1.0,) * len(target), "parameters": compared_parameters(net, name)}
     values, gradient = match_classes(
-        net, synthetic.to(dtype), labels, (2, 1, 3), target, distance=DISTANCES[name], layer_weights=(1.0, 1.0)
+        net, synthetic.to(dtype), labels, (2, 1, 3), target, distance=DISTANCES[name], **options
     )
     assert values.tolist() == pytest.approx(expected_values, rel=bound, abs=bound)
     difference = (gradient.double() - torch.cat(expected)).norm() / torch.cat(expected).norm()
     assert difference < bound
+
+
+@pytest.mark.parametrize("name", ["flat_cosine", "mse"])
+def test_all_parameters_are_biases_and_norms_too(name):
+    """The released code of [DC] joins the gradients of every parameter; here the loop over all of them in float64."""
+    net, (synthetic, labels), (real, real_labels) = (
+        small_net("group"),
+        random_images((2, 1), 2),
+        random_images((3, 2), 3),
+    )
+    values = {}
+    for own in (name, f"{name}_all"):
+        parameters = compared_parameters(net, own)
+        target = gradients_of(net, real, real_labels, (3, 2), own)
+        options = {"distance": DISTANCES[own], "layer_weights": (1.0,) * len(target), "parameters": parameters}
+        values[own], _ = match_classes(net, synthetic, labels, (2, 1), target, **options)
+    assert len(target) == 6  # weight and bias of a convolution, of its norm and of the linear layer
+    for c in range(2):
+        every = [list(net.parameters()), matched_weights(net)]
+        losses = [
+            nn.functional.cross_entropy(net(images), torch.full((len(images),), c))
+            for images in (synthetic.split((2, 1))[c], real.split((3, 2))[c])
+        ]
+        for parameters, own in zip(every, (f"{name}_all", name), strict=True):
+            a, b = (torch.autograd.grad(loss, parameters, retain_graph=True) for loss in losses)
+            expected = reference.DISTANCES[own](a, b, (1.0,) * len(parameters))
+            assert values[own][c].item() == pytest.approx(expected, abs=1e-10)
+    assert (values[name] - values[f"{name}_all"]).abs().min() > 1e-3 * values[name].max()
 
 
 @pytest.mark.parametrize("pooling", ["none", "max", "avg"])

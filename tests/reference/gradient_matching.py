@@ -9,7 +9,7 @@ EPSILON = 1e-6
 
 def node_rows(tensor):
     """A layer's gradient as one list of numbers per output node: conv (out, in, h, w), linear (out, in)."""
-    return [[float(v) for v in node.flatten()] for node in tensor.double()]
+    return [[float(v) for v in node.flatten()] for node in tensor.double()]  # a bias has one number per node
 
 
 def cosine(a, b):
@@ -48,13 +48,16 @@ DISTANCES = {"layerwise_cosine": layerwise_cosine, "flat_cosine": flat_cosine, "
 DISTANCES |= {"flat_cosine_all": flat_cosine, "mse_all": mse}  # of the gradients of all parameters
 
 
-def weights_of(net):
+def weights_of(net, name="mse"):
+    """What the distance ``name`` compares: every parameter, or the weights of convolutions and linear layers."""
+    if name in ("flat_cosine_all", "mse_all"):
+        return list(net.parameters())
     return [p for name, p in net.named_parameters() if p.ndim in (2, 4) and name.endswith("weight")]
 
 
-def gradients(net, images, label):
+def gradients(net, images, label, name="mse"):
     """∇ of −log softmax(net(x))[label], averaged over the images one by one."""
-    weights = weights_of(net)
+    weights = weights_of(net, name)
     total = [torch.zeros_like(w) for w in weights]
     for image in images:
         logits = net(image[None])[0]
@@ -66,7 +69,8 @@ def gradients(net, images, label):
 
 def image_gradient(net, synthetic, real, label, name, layer_weights, step=1e-5):
     """Derivative of the distance with respect to every pixel, by central differences."""
-    target = gradients(net, real, label)
+    layer_weights = layer_weights or (1.0,) * len(weights_of(net, name))
+    target = gradients(net, real, label, name)
     result = torch.zeros_like(synthetic)
     flat, out = synthetic.clone(), result.view(-1)
     for index in range(flat.numel()):
@@ -74,9 +78,9 @@ def image_gradient(net, synthetic, real, label, name, layer_weights, step=1e-5):
         for sign in (1, -1):
             moved = flat.clone()
             moved.view(-1)[index] += sign * step
-            values.append(DISTANCES[name](gradients(net, moved, label), target, layer_weights))
+            values.append(DISTANCES[name](gradients(net, moved, label, name), target, layer_weights))
         out[index] = (values[0] - values[1]) / (2 * step)
-    return DISTANCES[name](gradients(net, synthetic, label), target, layer_weights), result
+    return DISTANCES[name](gradients(net, synthetic, label, name), target, layer_weights), result
 
 
 def condense(make_net, real_batch, images, *, counts, outer, inner, net_epochs, lr_img, momentum, lr_net):

@@ -172,6 +172,20 @@ def test_layer_weights_are_used():
     assert not torch.equal(even, other)
 
 
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_biases_and_norms_change_what_is_learned(norm):
+    dataset = toy_dataset()
+    own, _ = made_by(dataset, small(distance="mse_all", norm=norm), BuildRun(CPU))
+    other, _ = made_by(dataset, small(distance="mse", norm=norm), BuildRun(CPU))
+    assert own.isfinite().all()
+    assert not torch.equal(own, other)
+
+
+def test_a_distance_of_all_parameters_has_no_layer_weights():
+    with pytest.raises(NasproxyError, match=r"layer_weights=\[1\.0, 0\.5\]: leave them out, or use 'mse'\."):
+        small(distance="mse_all", layer_weights=(1.0, 0.5))
+
+
 def test_divergence_names_the_step_and_the_way_out():
     with pytest.raises(NasproxyError, match=r"became (nan|inf) at step \d+ of \d+, .*--lr-img \(now 1e\+30\)"):
         gradient_matching(toy_dataset(), small(lr_img=1e30, distance="mse"), BuildRun(CPU))
