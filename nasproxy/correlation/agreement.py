@@ -309,7 +309,9 @@ def differences(
     """ρ of ``first`` minus that of each of ``others``; p-values by bootstrap, adjusted together (Holm).
 
     Args:
-        first, others, truth: ``(n,)`` each.
+        first: ``(n,)``, the score that the others are compared with.
+        others: scores by name, ``(n,)`` each.
+        truth: ``(n,)``.
         first_sets: ``(n, S)``, the score by set of images (or by draw of them), of which ``first`` ranks the mean. The
             resamples then hold the luck of the sets, too: see :func:`_of_resampled_sets`. None: it has one set.
         other_sets: the same of some of ``others``.

@@ -48,7 +48,8 @@ def train_candidate(
         precision: see :class:`~nasproxy.training.fit.Passes`.
         checkpoint: see :func:`~nasproxy.training.fit.fit`; ``Fit.seconds`` include those before an interruption.
         watched: the net is also measured during the training, for ``Fit.curve``.
-        on_update, losses: see :func:`~nasproxy.training.fit.fit`; ``losses`` is emptied first.
+        on_update: see :func:`~nasproxy.training.fit.fit`.
+        losses: see :func:`~nasproxy.training.fit.fit`; it is emptied first.
 
     Returns:
         The accuracy and loss on ``held_out``. It is a failure when the net cannot be built or run (torch raised a
