@@ -319,7 +319,8 @@ def _lengthened(
 def truth_planned(config: ValidateConfig, num_train: int) -> str:
     """What will be trained fully, and longer, in words; the data have ``num_train`` images."""
     images = num_train if config.images is None else min(config.images, num_train)
-    words = f"{config.sample} + {config.top} candidates, {config.epochs} epochs on {images:,} images"
+    epochs = f"{config.epochs} epoch{'' if config.epochs == 1 else 's'}"
+    words = f"{config.sample} + {config.top} candidates, {epochs} on {images:,} images"
     num = config.num_checked(num_train)
     if num:
         return f"{words}; {num} of them {config.epochs_of_check()} epochs, which shows whether that is long enough"

@@ -121,5 +121,6 @@ def test_the_planned_truth_is_said_in_words():
     config = ValidateConfig(sample=20, top=5, epochs=4, images=5_000)
     words = truth_planned(config, 45_000)
     assert words.startswith("20 + 5 candidates, 4 epochs on 5,000 images; 8 of them 16 epochs")
+    assert "candidates, 1 epoch on 5,000 images" in truth_planned(replace(config, epochs=1), 45_000)
     assert "nothing shows" in truth_planned(replace(config, long_sample=0), 45_000)
     assert truth_planned(replace(config, epochs=200, images=None), 45_000).endswith("200 epochs on 45,000 images")
