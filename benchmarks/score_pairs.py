@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +24,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from nasproxy.core.errors import NasproxyError, unknown
-from nasproxy.correlation import Estimate, spearman
+from nasproxy.correlation import Estimate, fisher_interval, spearman
 from nasproxy.correlation.bootstrap import draws, estimate, p_value
 from nasproxy.report.charts.common import measured_sample
 from nasproxy.report.data import CorrelationReport, read_report
@@ -54,16 +53,14 @@ def lead(pairs: list[tuple[np.ndarray, np.ndarray]], truth: np.ndarray, seed: in
 
 
 def few_interval(rho: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of Spearman's ``rho`` from ``n`` pairs, tanh(atanh ρ ± 1.96 √((1 + ρ²/2) / (n − 3))).
+    """The 95 % interval of Spearman's ``rho`` from ``n`` pairs, by :func:`~nasproxy.correlation.fisher_interval`.
 
     Raises:
         NasproxyError: for fewer than four pairs.
     """
     if n < 4:
         raise NasproxyError(f"An interval of a correlation takes at least 4 sets, but got {n}: give --accuracies more.")
-    middle = math.atanh(max(-0.999, min(0.999, rho)))
-    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return math.tanh(middle - half), math.tanh(middle + half)
+    return fisher_interval(max(-0.999, min(0.999, rho)), n)
 
 
 def main() -> None:

@@ -66,3 +66,8 @@ def amount(value: float | None, unit: str = "") -> str:
 def energy_text(joules: float | None) -> str:
     """Energy in watt-hours with an SI prefix; a dash for None."""
     return "–" if joules is None else amount(joules / 3600, "Wh")
+
+
+def epochs_text(num: int) -> str:
+    """``1 epoch``, ``3 epochs``."""
+    return f"{num} epoch{'' if num == 1 else 's'}"

@@ -21,7 +21,7 @@ from nasproxy.correlation.agreement import (
 from nasproxy.correlation.bootstrap import Estimate, holm
 from nasproxy.correlation.cutoff import Cutoff, cutoffs
 from nasproxy.correlation.parameters import Bias, Effect, biases, effects, grouped, rank_residuals
-from nasproxy.correlation.planning import candidates_for, interval_width
+from nasproxy.correlation.planning import candidates_for, fisher_interval, interval_width
 from nasproxy.correlation.ranks import kendall, lexicographic_ranks, recall_at_k, regret, spearman
 from nasproxy.correlation.reliability import attainable, corrected, reliability
 from nasproxy.correlation.rivals import (
@@ -54,6 +54,7 @@ __all__ = [
     "cutoffs",
     "differences",
     "effects",
+    "fisher_interval",
     "grouped",
     "holm",
     "interval_width",

@@ -11,13 +11,22 @@ import math
 from nasproxy.core.errors import NasproxyError
 
 
+def fisher_interval(rho: float, n: int) -> tuple[float, float]:
+    """The 95 % interval around Spearman's ``rho`` of ``n`` candidates, from 4 on: Fisher's z with the variance of [B].
+
+    tanh(atanh ρ ± 1.96 √((1 + ρ²/2) / (n − 3))).
+    """
+    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    z = math.atanh(rho)
+    return math.tanh(z - half), math.tanh(z + half)
+
+
 def interval_width(rho: float, n: int) -> float:
-    """Width of a 95 % interval of Spearman's ρ from ``n`` candidates, after Fisher's z with the variance of [B]."""
+    """Width of a 95 % interval of Spearman's ρ from ``n`` candidates; 2, all there is, for fewer than four."""
     if n < MIN_PLANNED:
         return 2.0
-    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    z = math.atanh(max(-0.999, min(0.999, rho)))
-    return math.tanh(z + half) - math.tanh(z - half)
+    low, high = fisher_interval(max(-0.999, min(0.999, rho)), n)
+    return high - low
 
 
 MIN_PLANNED = 4

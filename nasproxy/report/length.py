@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from nasproxy.config import LONGER_TIMES
-from nasproxy.core.wording import precise_duration, signed
+from nasproxy.core.wording import epochs_text, precise_duration, signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.data import CorrelationReport, LengthPoint
 from nasproxy.report.wording import rho_text
@@ -40,11 +40,6 @@ def standing(report: CorrelationReport) -> Standing:
             return Standing.HOLDS
         return Standing.OTHERWISE if rho.high < HOLDS else Standing.UNKNOWN
     return Standing.FULL_LENGTH if length is not None and length.full_length else Standing.UNKNOWN
-
-
-def epochs_text(num: int) -> str:
-    """``1 epoch``, ``3 epochs``."""
-    return f"{num} epoch{'' if num == 1 else 's'}"
 
 
 def trained_for(report: CorrelationReport) -> str:

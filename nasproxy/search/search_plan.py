@@ -13,7 +13,7 @@ import torch
 
 from nasproxy.condense.build_plan import ORDER, budget_names, time_limit
 from nasproxy.config import BUDGETS, FULL_RECIPE, Recipe, SearchConfig, ValidateConfig
-from nasproxy.core.wording import rough_duration
+from nasproxy.core.wording import epochs_text, rough_duration
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
@@ -319,8 +319,7 @@ def _lengthened(
 def truth_planned(config: ValidateConfig, num_train: int) -> str:
     """What will be trained fully, and longer, in words; the data have ``num_train`` images."""
     images = num_train if config.images is None else min(config.images, num_train)
-    epochs = f"{config.epochs} epoch{'' if config.epochs == 1 else 's'}"
-    words = f"{config.sample} + {config.top} candidates, {epochs} on {images:,} images"
+    words = f"{config.sample} + {config.top} candidates, {epochs_text(config.epochs)} on {images:,} images"
     num = config.num_checked(num_train)
     if num:
         return f"{words}; {num} of them {config.epochs_of_check()} epochs, which shows whether that is long enough"

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nasproxy.correlation import Estimate, paired_difference, rank_correlation
+from nasproxy.correlation import Estimate, fisher_interval, paired_difference, rank_correlation
 from nasproxy.report.data import LengthPoint, ScoreSummary, TruthLength
 from nasproxy.scores.full_training import full_task
 from nasproxy.training.jobs import Job
@@ -99,14 +99,14 @@ def _never_certain(rho: Estimate) -> Estimate:
     """``rho`` with an interval of some width. Of candidates that agree perfectly every resample does.
 
     The lower end is then the ρ at which perfect agreement of n candidates has a chance of about 2.5 % (simulated in the
-    tests): Fisher's z interval, with the variance of Bonett and Wright (Psychometrika 2000), around 1 − 6 / (n³ − n),
-    which lies halfway between perfect agreement and one exchanged pair of neighbours.
+    tests): that of :func:`~nasproxy.correlation.planning.fisher_interval` around 1 − 6 / (n³ − n), which lies halfway
+    between perfect agreement and one exchanged pair of neighbours.
     """
     if rho.low is None or rho.high is None or rho.low < rho.high or rho.value is None:
         return rho
     n = rho.n
     nearly = 1 - 6 / (n**3 - n)
-    low = math.tanh(math.atanh(nearly) - 1.96 * math.sqrt((1 + nearly**2 / 2) / (n - 3)))
+    low, _ = fisher_interval(nearly, n)
     return replace(rho, low=low if rho.value > 0 else -1.0, high=1.0 if rho.value > 0 else -low)
 
 

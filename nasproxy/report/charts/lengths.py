@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nasproxy.core.wording import percent, signed
+from nasproxy.core.wording import epochs_text, percent, signed
 from nasproxy.correlation import Estimate
 from nasproxy.report.charts.common import Chart, is_accuracy, main_score, mark_text, numbered
 from nasproxy.report.data import CorrelationReport, ScoreSummary
-from nasproxy.report.length import epochs_text
 from nasproxy.report.matplotlib_svg import curves_svg
 from nasproxy.report.svg import Dot, dots_svg
 
