@@ -18,7 +18,7 @@ PACKAGE = ROOT / "nasproxy"
 FLOORS = [
     {"core"},
     {"config", "correlation", "networks"},
-    {"data", "spaces", "report"},
+    {"data", "spaces", "report", "picking"},
     {"training"},
     {"condense"},
     {"scores"},
