@@ -165,6 +165,43 @@ class ValidateConfig:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """Settings of a search that spends a stated compute.
+
+    Args:
+        compute: what is spent, in full trainings; None: what ``hours`` buy.
+        hours: what is spent, in hours on this device; None: what ``compute`` takes.
+        epochs: of full training; None: as many as fit.
+        images: training images of full training; None: all of them, or as many as fit where ``epochs`` is None.
+        seed: every random number of the search follows from it.
+        precision: of the products in full training.
+
+    Raises:
+        NasproxyError: unless exactly one of ``compute`` and ``hours`` is given, and for a value that is out of range.
+    """
+
+    compute: float | None = None
+    hours: float | None = None
+    epochs: int | None = None
+    images: int | None = None
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if (self.compute is None) == (self.hours is None):
+            raise NasproxyError(
+                f"Exactly one of --compute and --hours must be given, but got compute={self.compute} and "
+                f"hours={self.hours}: --compute counts full trainings, --hours time on this device."
+            )
+        if self.precision not in TRAINING_PRECISIONS:
+            raise unknown("precision", self.precision, TRAINING_PRECISIONS)
+        at_least(1, compute=self.compute, epochs=self.epochs, images=self.images)
+        at_least(0, seed=self.seed)
+        if self.hours is not None and not self.hours > 0:
+            raise NasproxyError(f"`hours > 0` must hold, but got hours={self.hours:g}.")
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """Settings of ``evaluate``: on each set, ``nets`` fresh nets of every kind are trained; 20 as in [DC]."""
 

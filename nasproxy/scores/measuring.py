@@ -41,8 +41,12 @@ class MeasuringTask(Task):
 
 
 def zero_cost_task(score: str, proxy: ProxySet, dataset: Dataset) -> MeasuringTask:
+    """The task of a score in ``ZERO_COST``, on the minibatch that follows from the seed of ``proxy``."""
+    return minibatch_task(score, dataset, int(proxy.provenance["config"]["seed"]))
+
+
+def minibatch_task(score: str, dataset: Dataset, seed: int) -> MeasuringTask:
     """The task of a score in ``ZERO_COST``, on ``MINIBATCH`` training images, the same for every candidate."""
-    seed = int(proxy.provenance["config"]["seed"])
     index = torch.randperm(len(dataset.train), generator=generator(seed, "minibatch"))[:MINIBATCH]
     minibatch = LabeledImages(dataset.train.images[index], dataset.train.labels[index])
     return MeasuringTask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -96,15 +96,32 @@ class PlannedSearch:
     truth: bool = False
 
 
-def _seconds_per_image(
+@dataclass(frozen=True)
+class TimePerImage:
+    """Seconds per training image, measured of a few candidates across the space's range of FLOPs.
+
+    Args:
+        flops: of these candidates, increasing.
+        seconds: of the same.
+    """
+
+    flops: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    def of(self, flops: Sequence[float]) -> np.ndarray:
+        """Seconds per training image of nets with these FLOPs, by interpolation, ``(n,)``."""
+        return np.asarray(np.interp(flops, self.flops, self.seconds))
+
+
+def time_per_image(
     inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device, precision: str
-) -> float:
-    """Mean seconds per training image over the space, from ``NUM_TIMED`` candidates across its range of FLOPs."""
+) -> TimePerImage:
+    """Times ``NUM_TIMED`` candidates of a space, each in one training step of ``batch`` images."""
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
     labels = torch.arange(batch) % dataset.num_classes
     data = TrainingImages(torch.zeros((batch, *dataset.input_shape), device=device), labels.to(device))
     flops, seconds = [], []
-    for place in np.linspace(0.05, 0.95, NUM_TIMED) * (len(pool) - 1):
+    for place in np.linspace(0.05, 1.0, NUM_TIMED) * (len(pool) - 1):
         candidate = pool[round(place)]
         build = partial(inspection.space.build, candidate.params, dataset.input_shape, dataset.num_classes)
         net = seeded(build, 0).to(device)
@@ -114,10 +131,17 @@ def _seconds_per_image(
             recipe = Recipe(lr=1e-3, epochs=epochs, batch_size=batch)
             fit(net, data, recipe, seed=0, device=device, passes=Passes(precision=precision)).item()
             elapsed = (time.perf_counter() - start) / epochs
-        flops.append(inspection.counts(candidate).flops)
+        flops.append(float(inspection.counts(candidate).flops))
         seconds.append(elapsed / batch)
-    per_candidate = np.interp([inspection.counts(candidate).flops for candidate in pool], flops, seconds)
-    return float(per_candidate.mean())
+    return TimePerImage(tuple(flops), tuple(seconds))
+
+
+def seconds_per_image(
+    inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device, precision: str
+) -> float:
+    """Mean seconds per training image over the space."""
+    timed = time_per_image(inspection, dataset, batch, device, precision)
+    return float(timed.of([inspection.counts(candidate).flops for candidate in inspection.valid]).mean())
 
 
 @dataclass(frozen=True)
@@ -137,9 +161,9 @@ class CostModel:
     def timed(cls, planned: PlannedSearch, precision: str) -> CostModel:
         """The model of this device, from timing a few candidates; ``precision`` is that of full training."""
         inspection, dataset, task = planned.inspection, planned.dataset, planned.task
-        small = _seconds_per_image(inspection, dataset, len(task.train.images), planned.device, task.precision)
+        small = seconds_per_image(inspection, dataset, len(task.train.images), planned.device, task.precision)
         batch = min(FULL_RECIPE.batch_size, len(dataset.train))
-        return cls(planned, small, _seconds_per_image(inspection, dataset, batch, planned.device, precision))
+        return cls(planned, small, seconds_per_image(inspection, dataset, batch, planned.device, precision))
 
     @property
     def _num_images(self) -> int:

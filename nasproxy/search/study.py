@@ -6,6 +6,7 @@ opened with optuna-dashboard.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from functools import partial
@@ -39,6 +40,9 @@ def default_pending(workers: int, trials: int) -> int:
 class Study:
     """Its trials by number.
 
+    Args:
+        more: further settings that cannot change while it runs.
+
     Raises:
         NasproxyError: when the run holds a study of something else.
     """
@@ -52,6 +56,7 @@ class Study:
         ledger: Ledger,
         *,
         workers: int = 1,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         identity: dict[str, Any] = {
@@ -62,6 +67,7 @@ class Study:
             "seeds": config.seeds,
             "seed": config.seed,
         }
+        identity |= more or {}
         if objective.rungs:
             identity |= {"pruner": config.pruner, "reduction": config.reduction}
         self.ledger = ledger
@@ -107,6 +113,20 @@ class Study:
     def __exit__(self, *_: object) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+    def keep(self, name: str, make: Callable[[], Any]) -> tuple[Any, bool]:
+        """The JSON value that is kept with the study under ``name``, and whether it is new.
+
+        Args:
+            make: makes the value, for whoever asks first; all others get the same.
+        """
+        with self.ledger.exclusive(f"keep {name} of {self.name}"):
+            known = self.ledger.patiently(lambda: self._study.user_attrs)
+            if name in known:
+                return known[name], False
+            value = make()
+            self.ledger.patiently(lambda: self._study.set_user_attr(name, value))
+            return value, True
 
     def trials(self) -> list[FrozenTrial]:
         """All of them, by number. Of a file, which has one writer, they are read once."""

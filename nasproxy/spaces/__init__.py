@@ -24,7 +24,14 @@ torch, optuna and the YAML parser are imported inside functions, because the com
 the spaces, and ``nasproxy --help`` must be fast.
 """
 
-from nasproxy.spaces.inspection import NetSize, SpaceInspection, inspect_space, num_flops, uniform_sample
+from nasproxy.spaces.inspection import (
+    NetSize,
+    SpaceInspection,
+    inspect_space,
+    num_flops,
+    sample_of_functions,
+    uniform_sample,
+)
 from nasproxy.spaces.model import Candidate, Limits, SearchSpace
 from nasproxy.spaces.parameter import Parameter, Params, Range
 from nasproxy.spaces.schema import schema_text
@@ -42,6 +49,7 @@ __all__ = [
     "inspect_space",
     "load_space",
     "num_flops",
+    "sample_of_functions",
     "schema_text",
     "shipped_spaces",
     "uniform_sample",

@@ -153,6 +153,24 @@ def uniform_sample(
     return list(chosen.values())
 
 
+def sample_of_functions(
+    inspection: SpaceInspection, num: int, seed: int, among: Callable[[Candidate], bool] = lambda candidate: True
+) -> list[Candidate]:
+    """The first ``num`` candidates of the uniform draw by ``seed`` that compute different functions.
+
+    Fewer are returned when the space has no more.
+    """
+    size = num
+    while True:
+        drawn = uniform_sample(inspection, size, seed, among=among)
+        first: dict[str, Candidate] = {}
+        for candidate in drawn:
+            first.setdefault(inspection.space.function_of(candidate), candidate)
+        if len(first) >= num or len(drawn) < size:
+            return list(first.values())[:num]
+        size *= 2
+
+
 def inspect_space(
     space: SearchSpace,
     input_shape: Shape,

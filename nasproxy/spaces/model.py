@@ -172,7 +172,7 @@ class SearchSpace:
         values = {name: parameters[name].parse(text) if name in parameters else text for name, text in texts.items()}
         return self.candidate(values)
 
-    def suggest(self, trial: optuna.Trial) -> Candidate:
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Candidate:
         """Asks ``trial`` for every active parameter, and only for those."""
         assigned = dict(self.constants)
         for parameter in self.parameters:

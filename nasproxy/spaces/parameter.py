@@ -129,7 +129,7 @@ class Parameter:
                 return number(text)
         return text
 
-    def suggest(self, trial: optuna.Trial) -> Scalar:
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Scalar:
         """The value that ``trial`` proposes, as the domain spells it: Optuna's steps of 0.1 miss 0.3 by rounding.
 
         Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,7 @@ from nasproxy.correlation import Estimate, reliability
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.search.loop import SearchResult
-from nasproxy.spaces import Candidate, SpaceInspection, uniform_sample
+from nasproxy.spaces import Candidate, sample_of_functions
 from nasproxy.training.results import MeanScore
 from nasproxy.training.session import Session
 from nasproxy.training.tasks import TrainingTask
@@ -61,27 +60,12 @@ def choose_candidates(validation: Validation) -> list[ValidatedCandidate]:
     def known(candidate: Candidate) -> bool:
         return truth is None or candidate.id in truth.accuracy
 
-    sample = _sample_of_functions(search.inspection, config.sample, config.seed, known)
+    sample = sample_of_functions(search.inspection, config.sample, config.seed, known)
     top = [row.candidate for row in search.ranking if known(row.candidate)][: config.top]
     return [
         *(ValidatedCandidate(candidate, "sample") for candidate in sample),
         *(ValidatedCandidate(candidate, "top") for candidate in top),
     ]
-
-
-def _sample_of_functions(
-    inspection: SpaceInspection, num: int, seed: int, known: Callable[[Candidate], bool]
-) -> list[Candidate]:
-    """The first ``num`` candidates of the uniform draw by ``seed`` that compute different functions."""
-    size = num
-    while True:
-        drawn = uniform_sample(inspection, size, seed, among=known)
-        first: dict[str, Candidate] = {}
-        for candidate in drawn:
-            first.setdefault(inspection.space.function_of(candidate), candidate)
-        if len(first) >= num or len(drawn) < size:
-            return list(first.values())[:num]
-        size *= 2
 
 
 def one_training(task: TrainingTask, flops: float) -> float:

@@ -25,7 +25,7 @@ def parts():
 
 def plan(parts, limit, monkeypatch, *, search=None, validate=None, name=None, validation=True):
     monkeypatch.setattr(search_plan, "time_limit", lambda device: limit)
-    monkeypatch.setattr(search_plan, "_seconds_per_image", lambda *a: 1e-3)
+    monkeypatch.setattr(search_plan, "seconds_per_image", lambda *a: 1e-3)
     planned = PlannedSearch(*parts, CPU, validation=validation)
     return plan_search(planned, search or {}, validate or {}, budget=name)
 
@@ -74,7 +74,7 @@ def test_timings_are_of_the_right_order(parts):
     from nasproxy.training.fit import fit
 
     inspection, dataset, task = parts
-    predicted = search_plan._seconds_per_image(inspection, dataset, 6, CPU, "float32")
+    predicted = search_plan.seconds_per_image(inspection, dataset, 6, CPU, "float32")
     elapsed = []
     for candidate in inspection.valid[::40]:
         net = seeded(lambda c=candidate: inspection.space.build(c.params, dataset.input_shape, 3), 0)
