@@ -14,7 +14,8 @@ import typer
 from nasproxy.cli.build_options import build_proxy
 from nasproxy.cli.lookup_options import check, list_names, schema
 from nasproxy.cli.report_options import export, report
-from nasproxy.cli.run_options import demo, search, validate
+from nasproxy.cli.run_options import demo, validate
+from nasproxy.cli.search_options import search
 from nasproxy.cli.set_options import compare, evaluate
 from nasproxy.cli.shared_options import NO_VALUE
 from nasproxy.core.errors import NasproxyError

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from nasproxy.core.errors import NasproxyError
 
 SCORING_SHARE = 0.1  # of the compute, at most, for scores that train nothing
+FEW_SCORED = 8  # candidates for each full training, at least, even if their scores take up to
+FEW_SHARE = 0.3  # of the compute
 SHORT_SHARE = 0.35  # of the compute, about, for short trainings
 MOST_SCORED = 5000  # candidates: more of them change the best by little, and their model takes longer than it gains
 LEAST_SHORT = 8  # short trainings; fewer teach a model nothing
@@ -68,8 +70,10 @@ def plan_pick(compute: float, size: int | None, cost_scored: float, cost_short: 
     if not compute >= 1:
         raise NasproxyError(f"`compute >= 1` must hold, because one full training is the least, but got {compute:g}.")
     most = MOST_SCORED if size is None else min(size, MOST_SCORED)
-    affordable = most if cost_scored <= 0 else int(SCORING_SHARE * compute / cost_scored)
-    scored = max(min(most, affordable), min(most, int(compute)))
+    scored = most
+    if cost_scored > 0:
+        few = min(FEW_SCORED * compute, FEW_SHARE * compute / cost_scored)
+        scored = max(min(most, int(max(SCORING_SHARE * compute / cost_scored, few))), min(most, int(compute)))
     if size is not None and size <= int(compute):  # all of them can be trained
         return PickPlan(compute, scored, 0, size, cost_scored, cost_short or 0.0)
     left = compute - scored * cost_scored

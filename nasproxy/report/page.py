@@ -142,7 +142,7 @@ def _magnified(png: str) -> int:
     return int(width * max(1, min(MAX_FACTOR, MAX_STRIP // height)))
 
 
-def _kept_together(text: str) -> str:
+def kept_together(text: str) -> str:
     """A number stays on the line of its sign."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\b[nρp]) (?=[=<])|(?<=[=<]) (?=[\d+−.])", "\u00a0", text)
 
@@ -181,7 +181,7 @@ def render_report(report: CorrelationReport) -> str:
         "amount": amount,
         "energy": energy_text,
         "rho": rho_text,
-        "kept": _kept_together,
+        "kept": kept_together,
         "magnified": _magnified,
         "share": charts.share_text,
         "places": charts.places_text,

@@ -46,6 +46,7 @@ class Picked:
         plan: what was bought.
         candidates: all that were scored.
         free: their free scores by name, ``(n,)``; NaN where one failed.
+        vote: ``(n,)``, the vote of the free scores.
         short: ``(n,)``, accuracy after a short training, NaN where there was none.
         full: ``(n,)``, accuracy after full training, NaN where there was none.
         order: indices of the candidates in the order in which they were trained fully.
@@ -60,6 +61,7 @@ class Picked:
     plan: ComputePlan
     candidates: tuple[Candidate, ...]
     free: dict[str, np.ndarray]
+    vote: np.ndarray
     short: np.ndarray
     full: np.ndarray
     order: tuple[int, ...]
@@ -159,6 +161,7 @@ class _Spending:
             self._plan,
             tuple(self._candidates),
             free,
+            known.columns.vote,
             known.short,
             known.full,
             tuple(order),

@@ -5,6 +5,7 @@ also session.py.
 from nasproxy.cli.commands.build import build
 from nasproxy.cli.commands.check import check, list_everything
 from nasproxy.cli.commands.compare import compare_methods
+from nasproxy.cli.commands.compute import ComputeOptions, search_compute
 from nasproxy.cli.commands.demo import demo
 from nasproxy.cli.commands.evaluate import evaluate
 from nasproxy.cli.commands.export import export
@@ -14,6 +15,7 @@ from nasproxy.cli.commands.search import search
 from nasproxy.cli.commands.validate import plan, validate
 
 __all__ = [
+    "ComputeOptions",
     "DataOptions",
     "EvaluateOptions",
     "SearchOptions",
@@ -30,5 +32,6 @@ __all__ = [
     "plan",
     "report",
     "search",
+    "search_compute",
     "validate",
 ]
