@@ -2,7 +2,7 @@
 
 For the accuracy y of candidates with the vote v and the features x, both from columns.py:
 
-    y / σ = c + s v + wᵀx + f(x) + ε       s ~ N(s₀, a),   w ~ N(0, a I),   f ~ GP(0, b RBF),   ε ~ N(0, e)
+    (y − ȳ) / σ = c + s v + wᵀx + f(x) + ε       s ~ N(s₀, a),   w ~ N(0, a I),   f ~ GP(0, b RBF),   ε ~ N(0, e)
 
 that is, ridge regression on ranks and a smooth part, both shrunk towards the vote. With few truths the vote speaks,
 with more the data do: they can take its slope s to 0 or turn its sign. The variances a, b and e and the scale σ are
@@ -27,7 +27,7 @@ LINEAR = (0.05, 0.3)  # a
 SMOOTH = (0.05, 0.3)  # b
 NOISE = (0.05, 0.2, 0.6)  # e
 SCALES = (1.0, 1.6, 2.5)  # σ, in standard deviations of the observed accuracies
-LEVEL = 4.0  # the variance of c
+LEVEL = 4.0  # the variance of c: trained candidates may all be better than the average of the space
 LOWEST = 3.0  # an accuracy lower than the median by so many median absolute deviations counts as that
 MIN_FITTED = 2  # truths; of fewer the vote alone is the answer
 
@@ -37,13 +37,16 @@ class Calibrated:
     """A fitted model, see :func:`fitted`; its numbers have the unit of the accuracies."""
 
     process: Any  # a GaussianProcessRegressor
+    centre: float
     scale: float
     slope: float
 
     def predict(self, vote: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation ``(n,)`` of the noise-free accuracy of candidates."""
         mean, std = self.process.predict(_design(vote, features), return_std=True)
-        return self.scale * (mean + self.slope * vote), self.scale * np.sqrt(np.maximum(std**2 - self.noise, 0))
+        return self.centre + self.scale * (mean + self.slope * vote), self.scale * np.sqrt(
+            np.maximum(std**2 - self.noise, 0)
+        )
 
     def covariance(self, vote: np.ndarray, features: np.ndarray) -> np.ndarray:
         """The covariance ``(n, n)`` of the noise-free accuracies of candidates."""
@@ -85,9 +88,9 @@ def fitted(vote: np.ndarray, features: np.ndarray, accuracy: np.ndarray, *, slop
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
     y = without_outliers(accuracy)
-    spread = float(y.std()) or 1e-3
+    centre, spread = float(y.mean()), float(y.std()) or 1e-3
     inputs = _design(vote, features)
-    residuals = np.stack([y / (scale * spread) - slope * vote for scale in SCALES], axis=1)
+    residuals = np.stack([(y - centre) / (scale * spread) - slope * vote for scale in SCALES], axis=1)
     products, bells = inputs @ inputs.T, RBF(1.0)(inputs)
     likelihoods = {
         (linear, smooth, noise, scale): likelihood - n * np.log(scale)
@@ -103,7 +106,7 @@ def fitted(vote: np.ndarray, features: np.ndarray, accuracy: np.ndarray, *, slop
     kernel = straight + ConstantKernel(smooth) * RBF(1.0) + WhiteKernel(noise)
     process = GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0)
     process.fit(inputs, residuals[:, SCALES.index(scale)])
-    return Calibrated(process, scale * spread, slope)
+    return Calibrated(process, centre, scale * spread, slope)
 
 
 def log_likelihood(covariance: np.ndarray, residuals: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class PickPlan:
         scored: candidates whose free scores are computed.
         short: short trainings.
         full: full trainings.
-        cost_scored: of one candidate's free scores.
+        cost_scored: of one candidate's free scores; 0 where there is no use for them.
         cost_short: of one short training.
     """
 
@@ -75,7 +75,7 @@ def plan_pick(compute: float, size: int | None, cost_scored: float, cost_short: 
         few = min(FEW_SCORED * compute, FEW_SHARE * compute / cost_scored)
         scored = max(min(most, int(max(SCORING_SHARE * compute / cost_scored, few))), min(most, int(compute)))
     if size is not None and size <= int(compute):  # all of them can be trained
-        return PickPlan(compute, scored, 0, size, cost_scored, cost_short or 0.0)
+        return PickPlan(compute, size, 0, size, 0.0, cost_short or 0.0)
     left = compute - scored * cost_scored
     if left < 1:  # the scores of few candidates cost as much as a training: a uniform draw of them is left
         scored, left = min(most, int(compute)), compute

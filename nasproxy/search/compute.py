@@ -175,7 +175,7 @@ class _Spending:
 
     def _free_scores(self) -> dict[str, np.ndarray]:
         """Every free score ``(n,)``; minus infinity is a value, every other failure is NaN."""
-        measured = [name for name in FREE_SCORES if name not in COUNTED]
+        measured = [name for name in FREE_SCORES if name not in COUNTED and self._plan.pick.cost_scored > 0]
         tasks = [minibatch_task(name, self._dataset, self._config.seed) for name in measured]
         jobs = [self._job(task, index) for index in range(len(self._candidates)) for task in tasks]
         each = max(1, len(tasks))
