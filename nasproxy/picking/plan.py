@@ -73,7 +73,7 @@ def plan_pick(compute: float, size: int | None, cost_scored: float, cost_short: 
     scored = most
     if cost_scored > 0:
         few = min(FEW_SCORED * compute, FEW_SHARE * compute / cost_scored)
-        scored = max(min(most, int(max(SCORING_SHARE * compute / cost_scored, few))), min(most, int(compute)))
+        scored = max(int(min(most, max(SCORING_SHARE * compute / cost_scored, few))), min(most, int(compute)))
     if size is not None and size <= int(compute):  # all of them can be trained
         return PickPlan(compute, size, 0, size, 0.0, cost_short or 0.0)
     left = compute - scored * cost_scored

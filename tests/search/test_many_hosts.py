@@ -162,6 +162,25 @@ def test_two_coordinators_one_of_them_killed(server, alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_hosts_spend_one_compute(server, parts, tmp_path):
+    """They train each candidate once, by one plan, and end as one host does, with the same pick."""
+    url, log = server.database(), tmp_path / "log"
+    both = [start("spend", tmp_path / name, log, url, 0) for name in ("a", "b")]
+    for process in both:
+        assert process.wait(120) == 0
+        process.stdout.close()
+    run = tmp_path / "alone"
+    run.mkdir()
+    alone = faults.spend(parts, run)
+    began = [candidate for _, candidate in trainings(log)]
+    assert len(began) == faults.COMPUTE_SHORT + faults.COMPUTE_FULL + 1  # and the pick's test accuracy
+    assert len({pid for pid, _ in trainings(log)}) == 2, "one host did all the work"
+    files = optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.sqlite'}").trials
+    assert seen(trials_of(url)) == seen(files)
+    assert alone.pick is not None
+
+
+@pytest.mark.slow
 def test_the_storage_goes_and_comes_back(server, alone, tmp_path):
     url, log = server.database(), tmp_path / "log"
     process = start("search", tmp_path / "a", log, url, 5)
