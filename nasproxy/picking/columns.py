@@ -63,18 +63,24 @@ def standardised(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / spread if spread > 0 else np.zeros(len(values))
 
 
-def columns_of(free: Mapping[str, np.ndarray], parameters: Mapping[str, Sequence[object]]) -> Columns:
+def columns_of(
+    free: Mapping[str, np.ndarray],
+    parameters: Mapping[str, Sequence[object]],
+    trained: Mapping[str, np.ndarray] | None = None,
+) -> Columns:
     """The columns of ``n`` candidates.
 
     Args:
         free: by the name of a score its values ``(n,)``; higher ranks better, NaN where it failed.
         parameters: by the name of a parameter its values; numbers are ordered, everything else is a category. None is
             the value of a parameter that a candidate does not have.
+        trained: the same of scores that train the candidates a little. They are no part of the vote.
 
     Raises:
         NasproxyError: for columns of several lengths, or none.
     """
-    sizes = {len(column) for column in (*free.values(), *parameters.values())}
+    trained = trained or {}
+    sizes = {len(column) for column in (*free.values(), *parameters.values(), *trained.values())}
     if len(sizes) != 1:
         raise NasproxyError(f"Columns must have one value for each candidate, but they have {sorted(sizes)} values.")
     (n,) = sizes
@@ -84,13 +90,14 @@ def columns_of(free: Mapping[str, np.ndarray], parameters: Mapping[str, Sequence
     vote = standardised(np.mean(experts, axis=0)) if experts else np.zeros(n)
     blocks = [_block(list(scores.values()), n)]
     blocks.append(_block([column for values in parameters.values() for column in _typed(values)], n))
+    blocks.append(_block([normal_scores(values) for values in trained.values()], n))
     features = np.hstack([block for block in blocks if block.shape[1]] or [np.zeros((n, 1))])
     size = np.sqrt((features**2).sum(1).mean())
     return Columns(vote, features / size if size > 0 else features, experts)
 
 
 def _block(columns: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """``columns`` side by side ``(n, k)``, scaled so that free scores and parameters weigh the same."""
+    """``columns`` side by side ``(n, k)``, scaled so that every block weighs the same."""
     varying = [column for column in columns if column.std() > 0]
     if not varying:
         return np.zeros((n, 0))

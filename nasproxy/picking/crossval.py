@@ -22,7 +22,7 @@ from nasproxy.picking.columns import Columns
 from nasproxy.picking.model import fitted
 
 NUM_PARTS = 5
-NUM_SPLITS = 40
+NUM_SPLITS = 20
 RELIABLE = 12  # truths; with fewer the answer rests on the vote
 TIE = 1e-9  # of the spread of predictions
 

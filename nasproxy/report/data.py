@@ -9,6 +9,7 @@ from pathlib import Path
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.files import write_atomically
 from nasproxy.correlation import AgainstRival, Bias, Cutoff, Difference, Effect, Estimate, Part, RankAgreement
+from nasproxy.report.calibration import Calibration
 
 DATA_FILE = "report.json"
 MAX_ROWS = 40  # of failures and of candidates in a table; what is left out is counted
@@ -244,6 +245,7 @@ class CorrelationReport:
     stuck: tuple[StuckSeed, ...] = ()
     rivals: tuple[ParameterRival, ...] = ()
     against_rivals: tuple[AgainstRival, ...] = ()  # every score against every rival
+    calibration: Calibration | None = None  # None: too few candidates, or the report is an old one
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)

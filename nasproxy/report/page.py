@@ -20,6 +20,7 @@ from nasproxy.core.files import write_atomically
 from nasproxy.core.wording import amount, compact, energy_text, percent, precise_duration, signed
 from nasproxy.correlation import attainable
 from nasproxy.report import charts
+from nasproxy.report.calibration import calibration_words
 from nasproxy.report.charts import MANY, is_accuracy, main_score, numbered
 from nasproxy.report.data import MAX_ROWS, CandidateRow, CorrelationReport
 from nasproxy.report.length import agrees_with_its_end, checked_by
@@ -206,6 +207,7 @@ def render_report(report: CorrelationReport) -> str:
         attainable=None if report.ceiling is None else attainable(report.ceiling),
         ndcg_chance=report.scores[0].agreement.ndcg_chance if report.scores else None,
         rival_rows=rival_rows(report),
+        calibration_words=[] if report.calibration is None else calibration_words(report.calibration),
         own_end=agrees_with_its_end(report),
         failed_last=any(score.with_failures is not None for score in report.scores),
         medians=any(score.with_medians is not None for score in report.scores),

@@ -41,6 +41,7 @@ from nasproxy.search.reference_ranks import combined_score
 from nasproxy.spaces import SpaceInspection
 from nasproxy.training.results import MeanScore
 from nasproxy.training.tasks import Task, TrainingTask
+from nasproxy.validation.calibration import calibration_of
 from nasproxy.validation.costs import costs
 from nasproxy.validation.failures import failures, ranking_score, with_failures_last
 from nasproxy.validation.measured import (
@@ -115,6 +116,9 @@ def report_of(
         length=length_of(validation, candidates),
         rivals=rivals,
         against_rivals=against,
+        calibration=calibration_of(
+            complete, columns, {one.name: one.label for one in summaries}, search.inspection, config.seed
+        ),
         stuck=stuck_seeds(candidates, ("full", *tasks.trained), dataset.val),
         notes=(),
         reproducibility=reproducibility(validation, tasks.proxy.recipe),
