@@ -19,6 +19,7 @@ from torch import nn
 from nasproxy.networks.blocks import ACTIVATIONS, NORMS, POOLINGS, num_params, seeded
 from nasproxy.networks.mobilenet import mobilenet
 from nasproxy.networks.nasbench201 import nasbench201, network_function
+from nasproxy.networks.nasbench_macro import nasbench_macro
 from nasproxy.networks.published import alexnet, convnet, lenet, mlp, resnet18, vgg11
 from nasproxy.networks.resnet import resnet
 from nasproxy.networks.torchvision_models import torchvision_model
@@ -36,6 +37,7 @@ __all__ = [
     "mlp",
     "mobilenet",
     "nasbench201",
+    "nasbench_macro",
     "num_params",
     "resnet",
     "resnet18",
@@ -65,6 +67,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet": resnet,
     "mobilenet": mobilenet,
     "nasbench201": nasbench201,
+    "nasbench_macro": nasbench_macro,
     "torchvision": torchvision_model,
 }
 

@@ -7,6 +7,8 @@ Sun, "Squeeze-and-Excitation Networks", CVPR 2018, section 3; the per-stage choi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from nasproxy.core.errors import NasproxyError
@@ -32,19 +34,29 @@ class _SqueezeExcitation(nn.Module):
         return result
 
 
-class _InvertedResidual(nn.Module):
+class InvertedResidual(nn.Module):
     """A 1×1 expansion, a depthwise convolution, a 1×1 projection without activation; a shortcut where shapes allow."""
 
-    def __init__(self, before: int, after: int, kernel: int, expansion: int, stride: int, squeeze: bool) -> None:
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        expansion: int,
+        stride: int,
+        squeeze: bool = False,
+        *,
+        activation: Callable[[], nn.Module] = nn.ReLU6,
+    ) -> None:
         super().__init__()
         inner = before * expansion
         layers: list[nn.Module] = []
         if expansion > 1:
-            layers += [nn.Conv2d(before, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU6()]
+            layers += [nn.Conv2d(before, inner, 1, bias=False), nn.BatchNorm2d(inner), activation()]
         layers += [
             nn.Conv2d(inner, inner, kernel, stride=stride, padding=kernel // 2, groups=inner, bias=False),
             nn.BatchNorm2d(inner),
-            nn.ReLU6(),
+            activation(),
         ]
         if squeeze:
             layers.append(_SqueezeExcitation(inner))
@@ -96,7 +108,7 @@ def mobilenet(
         for number in range(depth):
             stride = 2 if stage > 0 and number == 0 else 1
             after = width * 2**stage
-            layers.append(_InvertedResidual(channels, after, kernel, expansion, stride, squeeze_excitation))
+            layers.append(InvertedResidual(channels, after, kernel, expansion, stride, squeeze_excitation))
             channels = after
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
     return nn.Sequential(*layers, *head)

@@ -1,7 +1,7 @@
 """Full accuracies from a table, in place of training: a benchmark's own, or a lab's.
 
-A CSV file, packed with gzip or not, with a column per parameter of the space. For the cells of NAS-Bench-201 one column
-with the benchmark's own spelling of a cell does as well.
+A CSV file, packed with gzip or not, with a column per parameter of the space. For NAS-Bench-201 and NAS-Bench-Macro one
+column with the benchmark's own spelling of an architecture does as well.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nasproxy.core.errors import NasproxyError, nearest
 from nasproxy.networks.nasbench201 import cell_options
+from nasproxy.networks.nasbench_macro import layer_options
 from nasproxy.spaces import SearchSpace
 
-# Columns that hold a cell of NAS-Bench-201 as the benchmark spells it.
-CELL_COLUMNS = ("cellstr", "arch_str", "architecture")
+# Of a network family: columns that hold an architecture as its benchmark spells it, and who reads that.
+SPELLINGS: dict[str, tuple[tuple[str, ...], Callable[[str], dict[str, str]]]] = {
+    "nasbench201": (("cellstr", "arch_str", "architecture"), cell_options),
+    "nasbench_macro": (("arch",), layer_options),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def load_truth(spec: Path, space: SearchSpace) -> Truth:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         known = list(reader.fieldnames or [])
-        cell = next((name for name in CELL_COLUMNS if name in known and space.network == "nasbench201"), None)
+        spelt, read = SPELLINGS.get(space.network, ((), None))
+        cell = next((name for name in spelt if name in known), None)
         missing = [name for name in [*([] if cell else names), column] if name not in known]
         if missing:
             hint = nearest(column, known) if column in missing else ""
@@ -68,7 +73,7 @@ def load_truth(spec: Path, space: SearchSpace) -> Truth:
             if not 0 <= value <= 100:
                 raise NasproxyError(f"{where}: {column} must be an accuracy, but is {value:g}.")
             try:
-                cells = _edges(row[cell] or "", space) if cell else {name: row[name] for name in names}
+                cells = _options(row[cell] or "", read, space) if cell and read else {name: row[name] for name in names}
                 candidate = space.parse_candidate({name: v for name, v in cells.items() if v not in ("", None)})
             except NasproxyError as error:
                 raise NasproxyError(f"{where}: {error}") from None
@@ -84,8 +89,11 @@ def load_truth(spec: Path, space: SearchSpace) -> Truth:
     return Truth({identity: value / scale for identity, (value, _) in found.items()}, source)
 
 
-def _edges(cell: str, space: SearchSpace) -> dict[str, str]:
-    """The parameters of a cell as the benchmark spells it, those that the space varies."""
-    options = cell_options(cell)
+def _options(text: str, read: Callable[[str], dict[str, str]], space: SearchSpace) -> dict[str, str]:
+    """The parameters of an architecture as its benchmark spells it, those that the space varies."""
+    try:
+        options = read(text)
+    except ValueError as error:
+        raise NasproxyError(f"{error}.") from None
     varied = {parameter.name for parameter in space.parameters}
     return {name: value for name, value in options.items() if name in varied}

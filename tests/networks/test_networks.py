@@ -230,10 +230,10 @@ def test_a_bottleneck_is_torchvisions():
 def test_an_inverted_residual_is_torchvisions(before, after, stride, expansion):
     from torchvision.models.mobilenetv2 import InvertedResidual
 
-    from nasproxy.networks.mobilenet import _InvertedResidual
+    from nasproxy.networks.mobilenet import InvertedResidual
 
     theirs = seeded(lambda: InvertedResidual(before, after, stride, expansion), 0)
-    ours = seeded(lambda: _InvertedResidual(before, after, 3, expansion, stride, squeeze=False), 1)
+    ours = seeded(lambda: InvertedResidual(before, after, 3, expansion, stride, squeeze=False), 1)
     ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
     images = torch.randn((2, before, 9, 9), generator=torch.Generator().manual_seed(0))
     assert torch.allclose(ours(images), theirs(images), atol=1e-6)
@@ -253,7 +253,7 @@ def test_squeeze_and_excitation_is_torchvisions():
 
 def test_a_mobilenet_has_as_many_blocks_as_its_depths():
     net = seeded(lambda: NETWORKS["mobilenet"]((3, 32, 32), 10, depth_1=1, depth_2=2, depth_3=3), 0)
-    blocks = [module for module in net if type(module).__name__ == "_InvertedResidual"]
+    blocks = [module for module in net if type(module).__name__ == "InvertedResidual"]
     assert len(blocks) == 6
     assert net[:-3](torch.zeros(1, 3, 32, 32)).shape == (1, 64, 8, 8)
 
