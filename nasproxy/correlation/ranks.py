@@ -10,6 +10,7 @@ techniques", TOIS 2002.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import comb
 
 import numpy as np
@@ -20,6 +21,14 @@ def ranks(values: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
     return np.asarray(rankdata(values, axis=-1))
+
+
+def log_rank_sum(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """``Σ log(rank / n)`` over several scores of n candidates, ``(n,)``; the rank of the best is n, ties share theirs.
+
+    The aggregate of Lee, Ham, "AZ-NAS", CVPR 2024: a low rank by one score weighs more than a high one by another.
+    """
+    return np.sum([np.log(ranks(np.asarray(values)) / len(values)) for values in columns.values()], axis=0)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:

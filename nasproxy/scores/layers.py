@@ -9,6 +9,14 @@ from torch import Tensor, nn
 
 LAYERS = (nn.Conv2d, nn.Linear)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)  # a GroupNorm may be an instance norm
+NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
+
+
+def activation_kinds(net: nn.Module) -> tuple[type[nn.Module], ...]:
+    """The kinds of activation modules of ``torch.nn`` that ``net`` has."""
+    return tuple(
+        {type(m) for m in net.modules() if type(m).__module__ == nn.ReLU.__module__ and type(m) not in NO_ACTIVATIONS}
+    )
 
 
 @contextmanager

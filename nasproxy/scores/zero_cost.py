@@ -27,13 +27,13 @@ from torch.nn import functional
 
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
-from nasproxy.scores.layers import LAYERS, NORMS, hooked
+from nasproxy.scores.az_nas import az_expressivity, az_progressivity, az_trainability
+from nasproxy.scores.layers import LAYERS, NORMS, activation_kinds, hooked
+from nasproxy.scores.patterns import meco, swap, swap_regularised
 from nasproxy.scores.zen import zen
 from nasproxy.spaces import num_flops
 
 MINIBATCH = 64  # images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128, [Zen] 16 times 32
-
-NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
 
 
 def _weights(net: nn.Module) -> list[Tensor]:
@@ -254,9 +254,7 @@ def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     Cost: one forward pass.
     """
     kernel = torch.zeros((len(images), len(images)), dtype=torch.float64, device=images.device)
-    kinds = tuple(
-        {type(m) for m in net.modules() if type(m).__module__ == nn.ReLU.__module__ and type(m) not in NO_ACTIVATIONS}
-    )
+    kinds = activation_kinds(net)
     if not kinds:
         raise ValueError("naswot counts activation modules, and this net has none: use nn.ReLU for functional.relu")
 
@@ -323,6 +321,14 @@ ZERO_COST: dict[str, ZeroCost] = {
     "l2_norm": ZeroCost(l2_norm, "L2 norm", "size of the initial weights; free"),
     "synflow": ZeroCost(synflow, "SynFlow", "product of weights along all paths; a pass of one image"),
     "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass"),
+    "meco": ZeroCost(meco, "MeCo", "channels that say different things; a forward pass of one image"),
+    "swap": ZeroCost(swap, "SWAP", "patterns of activations that neurons tell apart; a forward pass"),
+    "swap_regularised": ZeroCost(swap_regularised, "SWAP, regularised", "the same, for nets of half a million weights"),
+    "az_expressivity": ZeroCost(az_expressivity, "AZ-NAS expressivity", "entropy of blocks' features; a forward pass"),
+    "az_progressivity": ZeroCost(az_progressivity, "AZ-NAS progressivity", "its least growth; a forward pass"),
+    "az_trainability": ZeroCost(
+        az_trainability, "AZ-NAS trainability", "how blocks pass gradients on; a forward and backward pass"
+    ),
     "latency": ZeroCost(
         latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone", alone=True
     ),

@@ -228,11 +228,11 @@ def test_a_bottleneck_is_torchvisions():
 
 @pytest.mark.parametrize(("before", "after", "stride", "expansion"), [(8, 8, 1, 3), (8, 16, 2, 6), (8, 8, 1, 1)])
 def test_an_inverted_residual_is_torchvisions(before, after, stride, expansion):
-    from torchvision.models.mobilenetv2 import InvertedResidual
+    from torchvision.models.mobilenetv2 import InvertedResidual as Theirs
 
     from nasproxy.networks.mobilenet import InvertedResidual
 
-    theirs = seeded(lambda: InvertedResidual(before, after, stride, expansion), 0)
+    theirs = seeded(lambda: Theirs(before, after, stride, expansion), 0)
     ours = seeded(lambda: InvertedResidual(before, after, 3, expansion, stride, squeeze=False), 1)
     ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
     images = torch.randn((2, before, 9, 9), generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,152 @@
+"""The scores of AZ-NAS that look at the features of a net's blocks. Its fourth, complexity, is ``flops``.
+
+Weights are drawn by Kaiming's rule with fan-in, norms scale by 1 and shift by 0, and the images are standard normal,
+all from torch's global generator. The net is in training mode. ``F_l`` is the output of block l, see
+:func:`block_outputs`.
+
+Reference: [AZ] Lee, Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search", CVPR 2024. Its
+aggregate of the four is :func:`~nasproxy.correlation.ranks.log_rank_sum`.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nasproxy.scores.layers import LAYERS, NORMS
+
+NO_FEATURES = (nn.Flatten, nn.AdaptiveAvgPool2d)  # modules whose outputs are no features of a block
+SMALL = 1e-8  # keeps the logarithm of a share finite
+SMALLEST_SIGMA = 1e-6
+
+
+def block_outputs(net: nn.Module, images: Tensor) -> list[Tensor]:
+    """The features ``F_l`` of ``net`` for ``images``, ``(n, c, h, w)`` or ``(n, c)`` each, with their graph.
+
+    A block is a child of the net's outermost sequence that has a convolution or a linear layer, together with the
+    children after it that have none: norms, activations, poolings. Its feature is the last output among them. The
+    classifier, which gives the net's output, is no block.
+    """
+    children = _children(net)
+    found: list[Tensor] = []
+    starts = {id(child): any(isinstance(module, LAYERS) for module in child.modules()) for child in children}
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept = output.clone()  # the next module may work in place
+        if starts[id(module)]:
+            found.append(kept)
+        elif found and not isinstance(module, NO_FEATURES):
+            found[-1] = kept
+        return kept
+
+    handles = [child.register_forward_hook(watch) for child in children]
+    try:
+        net(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[:-1]
+
+
+def _children(net: nn.Module) -> list[nn.Module]:
+    """The children of the outermost module with several; those of a sequence in it stand in its place."""
+    children = list(net.children())
+    while len(children) == 1 and list(children[0].children()):
+        children = list(children[0].children())
+    flat: list[nn.Module] = []
+    for child in children:
+        flat += _children(child) if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) else [child]
+    return flat
+
+
+def _features(net: nn.Module, images: Tensor) -> list[Tensor]:
+    for module in net.modules():
+        if isinstance(module, LAYERS):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in")
+        elif isinstance(module, NORMS) and module.weight is not None:
+            nn.init.ones_(module.weight)
+        if isinstance(module, LAYERS + NORMS) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return block_outputs(net, torch.randn_like(images))
+
+
+def _entropies(net: nn.Module, images: Tensor) -> list[float]:
+    """``H_l = −Σ p log(p + 10⁻⁸)``, ``p`` the eigenvalues of the covariance between channels of F_l, as shares."""
+    with torch.no_grad():
+        return [_entropy(feature) for feature in _features(net, images)]
+
+
+def _entropy(feature: Tensor) -> float:
+    values = feature.flatten(2) if feature.dim() > 2 else feature.unsqueeze(2)
+    values = values.transpose(0, 1).flatten(1).double()  # channels × (images and positions)
+    values = values - values.mean(1, keepdim=True)
+    eigenvalues = torch.linalg.eigvalsh(values @ values.T / values.shape[1]).clamp(min=0)
+    total = eigenvalues.sum()
+    if not total > 0:
+        return 0.0  # constant features have no entropy
+    share = eigenvalues / total
+    return -(share * (share + SMALL).log()).sum().item()
+
+
+def az_expressivity(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``Σ_l H_l``: how evenly the features of all blocks spread over the channels [AZ].
+
+    ``H_l`` is the entropy of the eigenvalues of the covariance between channels.
+
+    Cost: one forward pass.
+    """
+    return sum(_entropies(net, images))
+
+
+def az_progressivity(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """``min_l (H_l − H_{l−1})``: how much every block adds to that entropy [AZ]. Minus infinity for fewer than two.
+
+    Cost: one forward pass.
+    """
+    entropies = _entropies(net, images)
+    return min((after - before for before, after in pairwise(entropies)), default=-math.inf)
+
+
+def az_trainability(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The mean over blocks of ``2 − σ − 1 / (σ + 10⁻⁶)``, which is largest for σ = 1 [AZ].
+
+    ``g_out`` are random signs at F_l and ``g_in`` its vector-Jacobian product at F_{l−1}, where a stride is unfolded
+    into channels. σ is the largest singular value of ``g_inᵀ g_out / (images · positions)``. The score is minus
+    infinity where a block passes gradients unchanged, and for fewer than two blocks.
+
+    Cost: one forward and backward pass.
+    """
+    features = _features(net, images)
+    parts: list[float] = []
+    for before, after in pairwise(features):
+        outgoing = torch.randint_like(after, 2) * 2 - 1
+        found = torch.autograd.grad(after, before, outgoing, retain_graph=True, allow_unused=True)
+        incoming = torch.zeros_like(before) if found[0] is None else found[0]
+        if incoming.shape == outgoing.shape and torch.equal(incoming, outgoing):
+            return -math.inf
+        left, right = _unfolded(incoming, after), _unfolded(outgoing, after)
+        product = left @ right.T / right.shape[1]
+        gram = product @ product.T if product.shape[0] < product.shape[1] else product.T @ product
+        sigma = torch.linalg.eigvalsh(gram.double())[-1].clamp(min=0).sqrt().item()
+        parts.append(2 - sigma - 1 / (sigma + SMALLEST_SIGMA))
+    return sum(parts) / len(parts) if parts else -math.inf
+
+
+def _unfolded(gradient: Tensor, after: Tensor) -> Tensor:
+    """``gradient`` as channels × (images · positions of ``after``); a larger map is unfolded into channels."""
+    if gradient.dim() < 4:
+        return gradient.flatten(1).T
+    height, width = after.shape[2:] if after.dim() == 4 else (1, 1)
+    own_height, own_width = gradient.shape[2:]
+    if own_height % height == 0 and own_width % width == 0:
+        n, channels = gradient.shape[:2]
+        down, across = own_height // height, own_width // width
+        split = gradient.reshape(n, channels, height, down, width, across)
+        gradient = split.permute(0, 1, 3, 5, 2, 4).reshape(n, channels * down * across, height, width)
+    else:
+        gradient = functional.adaptive_avg_pool2d(gradient, (height, width))
+    return gradient.flatten(2).transpose(0, 1).flatten(1)
