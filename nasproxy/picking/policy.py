@@ -5,7 +5,8 @@ These are pure functions of what is known, so a search that was killed, or that 
 1. *Short trainings.* A part is drawn at random, and a part is what the vote and each score in it rank first. The rest
    is chosen in rounds by a model of the short accuracy: where it promises, and where it is unsure.
 2. *Full trainings.* The vote is joined by the short accuracy, measured or predicted, and the model of the full
-   accuracy is fitted again after every round. Without short trainings every fifth full training is drawn at random.
+   accuracy is fitted again after every round. Without short trainings the first four are the first by the vote, and
+   every fifth is drawn at random.
 
 The random parts are what lets the model see that the free scores mislead: on some spaces the best by size is worse than
 a random candidate (docs/picking.md).
@@ -25,6 +26,7 @@ from nasproxy.picking.model import Calibrated, fitted
 RANDOM_SHARE = 0.2  # of the short trainings
 FIRST_SHARE = 0.4  # of the short trainings: the first by the vote and by each score in it
 EXPLORE = 0.5  # standard deviations that uncertainty is worth
+VOTE_FIRST = 4  # without short trainings: so many are the first by the vote, for a model of fewer knows less than it
 RANDOM_EVERY = 5  # without short trainings: the fifth, tenth, … full training is random
 CAUTION = 0.35  # what a predicted short accuracy costs against a measured one, in standard deviations of it
 TRUSTED = 0.9  # s₀ of the model of full accuracy, whose vote holds short trainings
@@ -188,9 +190,11 @@ def next_full(known: Known, num: int, seed: int) -> list[int]:
         if not len(left):
             break
         place = len(known.fully) + len(known.failed) + 1
-        if not len(known.shortly) and place % RANDOM_EVERY == 0:
+        now = None
+        if not len(known.shortly) and place <= VOTE_FIRST:
+            one = int(left[np.argmax(known.columns.vote[left])])
+        elif not len(known.shortly) and place % RANDOM_EVERY == 0:
             one = int(np.random.default_rng([seed, place]).choice(left))
-            now = None
         else:
             now = belief(known)
             one = int(left[np.argmax(_worth(now)[left])])
