@@ -49,7 +49,7 @@ REDUCTIONS = (4, 8, 16)
 def read(text: str, key: str) -> tuple[pd.DataFrame, str | None]:
     """The table of ``FILE`` or ``FILE:COLUMN`` by its key, and the column."""
     path, column = (text, None) if Path(text).exists() else tuple(text.rpartition(":")[::2])
-    frame = pd.read_csv(path)
+    frame = pd.read_csv(path, dtype={key: str})
     for name in (key, column):
         if name is not None and name not in frame.columns:
             sys.exit(f"'{path}' has no column '{name}', but {', '.join(frame.columns)}.")

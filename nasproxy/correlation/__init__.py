@@ -22,7 +22,7 @@ from nasproxy.correlation.bootstrap import Estimate, holm
 from nasproxy.correlation.cutoff import Cutoff, cutoffs
 from nasproxy.correlation.parameters import Bias, Effect, biases, effects, grouped, rank_residuals
 from nasproxy.correlation.planning import candidates_for, fisher_interval, interval_width
-from nasproxy.correlation.ranks import kendall, lexicographic_ranks, recall_at_k, regret, spearman
+from nasproxy.correlation.ranks import kendall, lexicographic_ranks, log_rank_sum, recall_at_k, regret, spearman
 from nasproxy.correlation.reliability import attainable, corrected, reliability
 from nasproxy.correlation.rivals import (
     AgainstRival,
@@ -60,6 +60,7 @@ __all__ = [
     "interval_width",
     "kendall",
     "lexicographic_ranks",
+    "log_rank_sum",
     "main_effects",
     "paired_difference",
     "parts",

@@ -25,6 +25,7 @@ SETTINGS_FILE = "run.json"
 LEDGER_FILE = "evaluations.sqlite"
 PROXY_FILE = "proxy.safetensors"
 REPORT_FILE = "report.html"
+PICK_FILE = "pick.py"  # of a search for a stated compute
 OWNER_FILE = ".owner"
 CHECKPOINTS = "checkpoints"
 
@@ -71,6 +72,11 @@ def load_settings(run: Path) -> RunSettings:
         NasproxyError: when ``run`` is no run folder, or its settings cannot be read.
     """
     path = run / SETTINGS_FILE
+    if not path.is_file() and (run / PICK_FILE).is_file():
+        raise NasproxyError(
+            f"'{run}' spent a stated compute, which this command does not read: its page is {REPORT_FILE}, its pick "
+            f"{PICK_FILE}, and the same `nasproxy search --compute` writes both again."
+        )
     if not path.is_file():
         raise NasproxyError(
             f"'{run}' is no run: it has no {SETTINGS_FILE}. Start one with `nasproxy search --space SPACE`."

@@ -28,12 +28,11 @@ from nasproxy.report.picked import PART_NAMES, Part, PickReport, PickRow, pick_l
 from nasproxy.search.callbacks import JsonLines, SearchCallback, all_callbacks, make_tracker, tracker_names
 from nasproxy.search.compute import Picked, Progress, search_by_compute
 from nasproxy.search.compute_plan import ComputePlan, plan_compute
-from nasproxy.search.run_folder import LEDGER_FILE, REPORT_FILE, fork
+from nasproxy.search.run_folder import LEDGER_FILE, PICK_FILE, REPORT_FILE, fork
 from nasproxy.spaces import SpaceInspection, inspect_space, load_space
 from nasproxy.spaces.export import candidate_source
 from nasproxy.training.crew import default_size
 
-PICK_FILE = "pick.py"
 NUM_PROMISING = 10  # candidates that were not trained fully, on the page
 
 
