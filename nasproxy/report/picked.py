@@ -146,9 +146,18 @@ def length_sentence(report: PickReport) -> str:
     )
 
 
+def failed_sentence(report: PickReport) -> str:
+    """How many trainings failed; empty for none."""
+    failed = [row for row in report.rows if row.failure is not None]
+    if not failed:
+        return ""
+    return f"{len(failed)} of the trained candidates failed and cannot be picked. The first: {failed[0].failure}."
+
+
 def pick_lines(report: PickReport) -> list[str]:
     """What the terminal says in the end."""
-    return [line for line in (pick_sentence(report), left_sentence(report), length_sentence(report)) if line]
+    lines = (pick_sentence(report), left_sentence(report), length_sentence(report), failed_sentence(report))
+    return [line for line in lines if line]
 
 
 # ---------------------------------------------------------------------------------------------------------- the figures
@@ -208,7 +217,7 @@ def render_pick(report: PickReport) -> str:
         length_sentence=length_sentence(report),
         charts=[chart for chart in (short_and_full(report), promises(report)) if chart is not None],
         shortly=[row for row in report.rows[len(report.trained) :] if row.short is not None],
-        failed=[row for row in report.rows if row.failure is not None],
+        failed_sentence=failed_sentence(report),
     )
 
 

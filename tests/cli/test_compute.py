@@ -11,7 +11,7 @@ from nasproxy.cli.app import main
 from nasproxy.report.picked import PickReport, left_sentence, length_sentence, pick_sentence, read_pick, render_pick
 
 SPACE = "convnet_small:pooling=none,activation=relu"
-QUICK = ["--compute", "4", "--full-epochs", "16", "--workers", "1", "--offline", "--device", "cpu"]
+QUICK = "--compute 5 --full-epochs 32 --workers 1 --offline --device cpu".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_it_ends_with_the_pick_its_file_and_the_page(folder):
     page = (run / "report.html").read_text()
     assert report.picked.label in page
     assert "What was bought" in page
-    assert "Most promising" in page
+    assert ("Most promising" in page) == (len(report.promising) > 0)
     assert "whether it is the best after a longer training is not known" in page
     assert "<script" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -62,7 +62,7 @@ def test_other_commands_say_where_the_pick_is(folder, monkeypatch, capsys, comma
     [
         ("--compute 0.2 --dataset digits", "`compute >= 1` must hold, but got compute=0.2"),
         ("--compute 2 --hours 1 --dataset digits", "Exactly one of --compute and --hours"),
-        ("--compute x --dataset digits", "'x' is not a valid float"),
+        ("--compute x --dataset digits", "Invalid value for '--compute'"),
         ("--compute nan --dataset digits", "`compute >= 1` must hold"),
         ("--hours -1 --dataset digits", "`hours > 0` must hold, but got hours=-1"),
         ("--compute 2 --trials 5 --dataset digits", "but got --trials: leave one of the two out"),
