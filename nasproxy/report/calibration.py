@@ -74,10 +74,12 @@ def calibration_words(found: Calibration, proxy: str = "proxy set") -> list[str]
         words.append(f"The {proxy} adds {rho_text(own.difference)} to the scores that train nothing.")
         if random is not None and random.difference.value is not None:
             words.append(f"As many random images add {rho_text(random.difference)}.")
-        if own.difference.low is not None:
-            words.append(
-                "It is shown to add something: the interval lies above 0."
-                if own.difference.low > 0
-                else f"It is not shown that the {proxy} adds anything to the scores that train nothing."
-            )
+        low, high = own.difference.low, own.difference.high
+        if low is not None and high is not None:
+            if low > 0:
+                words.append("It is shown to add something: the interval lies above 0.")
+            elif high < 0:
+                words.append(f"With the {proxy} the model ranks worse: the interval lies below 0.")
+            else:
+                words.append(f"It is not shown that the {proxy} adds anything to the scores that train nothing.")
     return words

@@ -196,9 +196,7 @@ def promises(report: PickReport) -> Chart | None:
         gap, reach = 100 * ((row.expected or 0.0) - pick.full), 196 * (row.std or 0.0)
         text = f"{row.label}: expected {percent(row.expected)}, {gap:+.1f} points against the pick".replace("-", "−")
         spans.append((f"place {row.vote_place} by the vote", [Span(gap, gap - reach, gap + reach, text, "plain")]))
-    svg = spans_svg(
-        spans, "expected full accuracy minus that of the pick, points", "Expected accuracy of candidates not trained"
-    )
+    svg = spans_svg(spans, "expected accuracy minus the pick's, points", "Expected accuracy of candidates not trained")
     return Chart(svg, "What the model expects of the most promising candidates that were not trained fully, ± 1.96 σ.")
 
 

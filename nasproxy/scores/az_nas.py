@@ -11,6 +11,7 @@ aggregate of the four is :func:`~nasproxy.correlation.ranks.log_rank_sum`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -27,15 +28,17 @@ SMALLEST_SIGMA = 1e-6
 def block_outputs(net: nn.Module, images: Tensor) -> list[Tensor]:
     """The features ``F_l`` of ``net`` for ``images``, ``(n, c, h, w)`` or ``(n, c)`` each, with their graph.
 
-    A block is a child of the net's outermost sequence that has a convolution or a linear layer, together with the
-    children after it that have none: norms, activations, poolings. Its feature is the last output among them. The
-    classifier, which gives the net's output, is no block.
+    A block is a child of the net's outermost sequence that is a convolution, a linear layer or a module with children
+    of its own, such as a cell without any layer, together with the norms, activations and poolings after it. Its
+    feature is the last output among them. The classifier, which gives the net's output, is no block.
     """
     children = _children(net)
     found: list[Tensor] = []
-    starts = {id(child): any(isinstance(module, LAYERS) for module in child.modules()) for child in children}
+    starts = {id(child): isinstance(child, LAYERS) or bool(list(child.children())) for child in children}
 
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            return None
         kept = output.clone()  # the next module may work in place
         if starts[id(module)]:
             found.append(kept)
@@ -57,9 +60,13 @@ def _children(net: nn.Module) -> list[nn.Module]:
     children = list(net.children())
     while len(children) == 1 and list(children[0].children()):
         children = list(children[0].children())
+    return _flat(children)
+
+
+def _flat(children: Iterable[nn.Module]) -> list[nn.Module]:
     flat: list[nn.Module] = []
     for child in children:
-        flat += _children(child) if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) else [child]
+        flat += _flat(child) if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) else [child]
     return flat
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from nasproxy.networks import num_params
 from nasproxy.scores.layers import activation_kinds
 
-# μ and σ of SWAP's regularisation, in thousands of parameters. [SWAP] tunes them for each space, and those for one
+# μ and σ of SWAP's regularisation, for thousands of parameters. [SWAP] tunes them for each space, and those for one
 # space say nothing of another. These favour about 500,000 parameters.
-SWAP_CENTRE, SWAP_WIDTH = 500.0, 500.0
-MECO_SIDE = 64  # pixels of the one image
+SWAP_CENTRE, SWAP_WIDTH = 500.0, 250_000.0
+BITS = 62  # images in a code
 
 
 @torch.no_grad()
@@ -37,37 +37,47 @@ def swap(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     if not kinds:
         raise ValueError("swap counts activation modules, and this net has none: use nn.ReLU for functional.relu")
     codes: list[Tensor] = []
-    # Two random sums tell patterns apart; that two different ones agree in both has no chance to speak of.
-    weights = torch.rand((len(images), 2), dtype=torch.float64, device=images.device)
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        codes.append((inputs[0].flatten(1) > 0).double().T @ weights)
+        positive = (inputs[0].flatten(1) > 0).long()  # images × neurons
+        parts = []
+        for some in positive.split(BITS):
+            code = torch.zeros_like(some[0])
+            for place, row in enumerate(some):
+                code |= row << place
+            parts.append(code)
+        codes.append(torch.stack(parts, dim=1))
 
     handles = [module.register_forward_pre_hook(watch) for module in net.modules() if isinstance(module, kinds)]
     net(images)
     for handle in handles:
         handle.remove()
-    return float(len(torch.unique(torch.cat(codes).round(decimals=9), dim=0)))
+    found = torch.cat(codes)
+    for column in range(1, found.shape[1]):  # numbers of pairs of codes, which are far fewer than codes can be
+        _, first = torch.unique(found[:, 0], return_inverse=True)
+        others, second = torch.unique(found[:, column], return_inverse=True)
+        found[:, 0] = first * len(others) + second
+    return float(len(torch.unique(found[:, 0])))
 
 
 def swap_regularised(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """``swap · exp(−(P − μ)² / σ²)``, ``P`` thousands of parameters [SWAP], with μ = σ = 500 here.
+    """``swap · exp(−(P − μ)² / σ)``, ``P`` thousands of parameters [SWAP], with μ = 500 and σ = 250,000 here.
 
     Differs from [SWAP]: it tunes μ and σ for each space; here they are the same for all.
 
     Cost: one forward pass.
     """
     thousands = num_params(net) / 1000
-    return swap(net, images, labels) * math.exp(-(((thousands - SWAP_CENTRE) / SWAP_WIDTH) ** 2))
+    return swap(net, images, labels) * math.exp(-((thousands - SWAP_CENTRE) ** 2) / SWAP_WIDTH)
 
 
 @torch.no_grad()
 def meco(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The sum over modules of the least eigenvalue of the correlation between the channels of their output [MeCo].
 
-    The net sees one standard normal image of 64 × 64, or of the data's size where the net takes no other. A channel
-    that is constant has the correlation 0 with all others, and 1 with itself. Modules are those without children whose
-    output is a feature map of several channels.
+    The net sees one standard normal image. A channel that is constant has the correlation 0 with all others, and 1 with
+    itself. Modules are those without children whose output is a feature map of several channels. Differs from the
+    released code: the image has the size of the data, and not 64 × 64, for which not every net is made.
 
     Cost: one forward pass of one image.
     """
@@ -80,14 +90,7 @@ def meco(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     leaves = [module for module in net.modules() if not list(module.children())]
     handles = [module.register_forward_hook(watch) for module in leaves]
     try:
-        for side in ((MECO_SIDE, MECO_SIDE), tuple(images.shape[2:])):
-            found.clear()
-            try:
-                net.eval()(torch.randn((1, images.shape[1], *side), device=images.device))
-                break
-            except RuntimeError:
-                if side == tuple(images.shape[2:]):
-                    raise
+        net.eval()(torch.randn_like(images[:1]))
     finally:
         for handle in handles:
             handle.remove()

@@ -83,6 +83,7 @@ def calibration_of(
         ("free_random", "free", "random images, added to scores that train nothing"),
         ("free_proxy", "free_random", "the proxy set in place of random images"),
         ("everything", "no_proxy", "the proxy set, added to everything else"),
+        ("everything", "proxy", "every cheap column in place of the proxy set alone"),
     ):
         if more in places and less in places:
             added.append(gap(more, less, words))

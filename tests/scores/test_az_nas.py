@@ -169,6 +169,60 @@ def test_every_family_has_a_number_or_minus_infinity(name, family):
     assert math.isfinite(found) or found == -math.inf
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_stage_has_as_many_features_as_blocks(depth):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+
+        def forward(self, images):
+            return images + self.body(images)
+
+    def net():
+        stage = nn.Sequential(*(Block() for _ in range(depth)))
+        return nn.Sequential(nn.Conv2d(2, 4, 1), stage, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    assert len(block_outputs(seeded(net, 0), batch()[0])) == 1 + depth
+
+
+@pytest.mark.parametrize("operation", ["skip_connect", "avg_pool_3x3", "nor_conv_3x3"])
+def test_a_cell_is_a_block_whatever_is_in_it(operation):
+    edges = {f"edge_{a}{b}": operation for a, b in ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))}
+    net = seeded(lambda: NETWORKS["nasbench201"]((3, 32, 32), 10, cells=2, channels=4, **edges), 0)
+    images = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    assert len(block_outputs(net, images)) == 1 + 3 * 2 + 2  # the stem, cells, and reductions between stages
+
+
+def test_a_child_that_returns_no_tensor_is_passed_over():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(4, 4, 1)
+
+        def forward(self, images):
+            return self.layer(images), None
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.pair, self.head = nn.Conv2d(2, 4, 1), Pair(), nn.Linear(4, 3)
+
+        def forward(self, images):
+            return self.head(self.pair(self.stem(images))[0].mean((2, 3)))
+
+    assert [one.shape[1] for one in block_outputs(seeded(Net, 0), batch()[0])] == [4]
+
+
+@pytest.mark.parametrize("n", [62, 64, 130])
+def test_swap_is_exact_for_many_images(n):
+    net = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 300), nn.ReLU(), nn.Linear(300, 2)), 0)
+    images = torch.randn((n, 4, 1, 1), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        patterns = (net[1](images.flatten(1)) > 0).T.tolist()
+    assert value("swap", net, images, torch.zeros(n, dtype=torch.int64)) == len({tuple(row) for row in patterns})
+
+
 def test_swap_counts_patterns():
     """Two neurons that are positive for the same images have one pattern."""
     net = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(2, 4, bias=False), nn.ReLU(), nn.Linear(4, 2)), 0)
@@ -176,7 +230,7 @@ def test_swap_counts_patterns():
         net[1].weight.copy_(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
     images = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]]).reshape(3, 2, 1, 1)
     assert value("swap", net, images, torch.arange(3)) == 3
-    expected = 3 * math.exp(-(((18 / 1000 - SWAP_CENTRE) / SWAP_WIDTH) ** 2))
+    expected = 3 * math.exp(-((18 / 1000 - SWAP_CENTRE) ** 2) / SWAP_WIDTH)
     assert value("swap_regularised", net, images, torch.arange(3)) == pytest.approx(expected)
 
 

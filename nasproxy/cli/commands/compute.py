@@ -15,7 +15,7 @@ import numpy as np
 
 from nasproxy.cli.commands.options import DataOptions, Source
 from nasproxy.cli.commands.output import device_named, load_data, say, say_space, source_of
-from nasproxy.cli.commands.session import session_of
+from nasproxy.cli.commands.session import from_here, session_of
 from nasproxy.config import ComputeConfig, config_hash
 from nasproxy.core.devices import DeviceChoice, hardware, training_precision, versions
 from nasproxy.core.errors import NasproxyError
@@ -174,7 +174,7 @@ def _say_plan(plan: ComputePlan, workers: int, *, kept: bool) -> None:
     """Prints what will be bought, what each part costs, and when it ends."""
     pick, seconds = plan.pick, plan.parts
     images = "all" if plan.images is None else f"{plan.images:,}"
-    say("compute", f"{pick.compute:g} full trainings of {epochs_text(plan.epochs)} on {images} images{_kept(kept)}")
+    say("compute", f"{pick.compute:.3g} full trainings of {epochs_text(plan.epochs)} on {images} images{_kept(kept)}")
     say("plan", f"free scores of {pick.scored:,} candidates ({rough_duration(seconds['scored'])})")
     if pick.short and plan.short_epochs:
         say("", f"{pick.short} short trainings, {epochs_text(plan.short_epochs)} ({rough_duration(seconds['short'])})")
@@ -286,7 +286,7 @@ def _reproducibility(
 
 def _command(options: ComputeOptions, plan: ComputePlan, config: ComputeConfig) -> str:
     """The command that repeats the run, with the length of full training spelled out."""
-    words: list[object] = ["nasproxy", "search", "--space", options.space]
+    words: list[object] = ["nasproxy", "search", "--space", from_here(options.space)]
     if options.data.dataset is not None:
         words += ["--dataset", options.data.dataset]
     words += ["--compute", f"{plan.pick.compute:g}", "--full-epochs", plan.epochs]

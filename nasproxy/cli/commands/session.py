@@ -137,7 +137,7 @@ def commands_of(
     beside: Sequence[Path],
 ) -> list[str]:
     """The commands that repeat this run with every planned value spelled out."""
-    words: list[object] = ["nasproxy", "search", "--space", _from_here(space)]
+    words: list[object] = ["nasproxy", "search", "--space", from_here(space)]
     for name in ("trials", *STUDY_SETTINGS):
         if getattr(search, name) not in ("", None):
             words += [f"--{name}", getattr(search, name)]
@@ -177,7 +177,7 @@ def _build_command(proxy: ProxySet) -> str:
     return shlex.join(map(str, words))
 
 
-def _from_here(path: str) -> str:
+def from_here(path: str) -> str:
     """A path below the current folder without what leads there: who repeats a command has other folders above it."""
     whole = Path(path)
     return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else path
