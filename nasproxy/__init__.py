@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "ComputeConfig": "config",
     "CondenseConfig": "config",
     "SearchConfig": "config",
     "ValidateConfig": "config",
@@ -44,6 +45,7 @@ _HOMES = {
     "Session": "training.session",
     "open_session": "search.open_session",
     "run_search": "search.loop",
+    "search_by_compute": "search.compute",
     "validate": "validation.validate",
     "CorrelationReport": "report.data",
     "write_report": "report.page",
@@ -51,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "Candidate",
+    "ComputeConfig",
     "CondenseConfig",
     "CorrelationReport",
     "Dataset",
@@ -77,6 +80,7 @@ __all__ = [
     "proxy_task",
     "run_search",
     "save_proxy",
+    "search_by_compute",
     "validate",
     "write_report",
 ]

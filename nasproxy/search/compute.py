@@ -25,7 +25,7 @@ from nasproxy.picking.remaining import Remaining, remaining
 from nasproxy.scores.full_training import full_task
 from nasproxy.scores.measuring import minibatch_task
 from nasproxy.search.callbacks import FinishedTrial, SearchCallback
-from nasproxy.search.compute_plan import COUNTED, FREE_SCORES, ComputePlan
+from nasproxy.search.compute_plan import COUNTED, FREE_SCORES, ComputePlan, plan_compute
 from nasproxy.search.objective import single
 from nasproxy.search.study import Study
 from nasproxy.search.trial_runner import TrialOutcome
@@ -78,7 +78,7 @@ def search_by_compute(
     dataset: Dataset,
     config: ComputeConfig,
     session: Session,
-    make_plan: Callable[[], ComputePlan],
+    make_plan: Callable[[], ComputePlan] | None = None,
     *,
     callback: SearchCallback | None = None,
     tell: Callable[[ComputePlan, bool], None] | None = None,
@@ -91,7 +91,8 @@ def search_by_compute(
         dataset: what candidates are trained on; its validation split ranks them.
         config: the settings that the plan was made of.
         session: the run, from :func:`~nasproxy.search.open_session.open_session`.
-        make_plan: is called once in the life of a run, by the process that begins it.
+        make_plan: is called once in the life of a run, by the process that begins it; None: the plan follows from
+            timing a few candidates, see :func:`~nasproxy.search.compute_plan.plan_compute`.
         callback: is told of every candidate that was trained fully.
         tell: is called with the plan, and whether it was kept from before, before anything is spent.
         progress: is called with a part, the number of its jobs that are done, and of all.
@@ -105,7 +106,10 @@ def search_by_compute(
     objective = single(full_task(dataset, ValidateConfig(seed=config.seed, precision=config.precision)))
     more = {"sampler": "compute", "compute": settings}
     with Study(session.run, inspection.space, objective, run, session.ledger, workers=1, more=more) as study:
-        kept, fresh = study.keep("plan", lambda: make_plan().as_json())
+        make = make_plan or (
+            lambda: plan_compute(inspection, dataset, config, session.choice, workers=session.crew.size)
+        )
+        kept, fresh = study.keep("plan", lambda: make().as_json())
         plan = ComputePlan.from_json(kept)
         if tell is not None:
             tell(plan, not fresh)

@@ -27,7 +27,7 @@ from nasproxy.data.proxy_set import load_proxy, newest_proxy
 from nasproxy.report.picked import PART_NAMES, Part, PickReport, PickRow, pick_lines, write_pick
 from nasproxy.search.callbacks import JsonLines, SearchCallback, all_callbacks, make_tracker, tracker_names
 from nasproxy.search.compute import Picked, Progress, search_by_compute
-from nasproxy.search.compute_plan import ComputePlan, plan_compute
+from nasproxy.search.compute_plan import ComputePlan
 from nasproxy.search.run_folder import LEDGER_FILE, PICK_FILE, REPORT_FILE, fork
 from nasproxy.spaces import SpaceInspection, inspect_space, load_space
 from nasproxy.spaces.export import candidate_source
@@ -98,7 +98,6 @@ def search_compute(options: ComputeOptions, lines: JsonLines | None = None) -> P
                 dataset,
                 config,
                 session,
-                lambda: plan_compute(inspection, dataset, config, choice, workers),
                 callback=callback,
                 tell=lambda plan, kept: _say_plan(plan, workers, kept=kept),
                 progress=progress,
