@@ -67,7 +67,7 @@ COMPUTE_SHORT, COMPUTE_FULL = 12, 5
 def spend(parts, run, *, seed=0, plan=None, **options):
     """A search for a stated compute, by a plan that no clock has a say in."""
     _, _, inspection = parts
-    fixed = ComputePlan(PickPlan(8.0, 30, COMPUTE_SHORT, COMPUTE_FULL, 1e-3, 0.1), 4, None, 1, 1.0, 0.1, 1e-3)
+    fixed = ComputePlan(PickPlan(8.0, 20, COMPUTE_SHORT, COMPUTE_FULL, 1e-3, 0.1), 4, None, 1, 1.0, 0.1, 1e-3)
     with logged_session(run, **options) as session:
         config = ComputeConfig(compute=8.0, seed=seed)
         return search_by_compute(inspection, toy_dataset(), config, session, plan or (lambda: fixed))

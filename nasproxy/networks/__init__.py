@@ -19,7 +19,7 @@ from torch import nn
 from nasproxy.networks.blocks import ACTIVATIONS, NORMS, POOLINGS, num_params, seeded
 from nasproxy.networks.mobilenet import mobilenet
 from nasproxy.networks.nasbench201 import nasbench201, network_function
-from nasproxy.networks.nasbench_macro import nasbench_macro
+from nasproxy.networks.nasbench_macro import macro_function, nasbench_macro
 from nasproxy.networks.published import alexnet, convnet, lenet, mlp, resnet18, vgg11
 from nasproxy.networks.resnet import resnet
 from nasproxy.networks.torchvision_models import torchvision_model
@@ -72,4 +72,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 # What a network computes, as a text, from all options of its family. Several architectures can be one function.
-FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {"nasbench201": network_function}
+FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "nasbench201": network_function,
+    "nasbench_macro": macro_function,
+}

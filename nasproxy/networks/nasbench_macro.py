@@ -6,30 +6,35 @@ the accuracies of all 6,561 networks on CIFAR-10.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from nasproxy.networks.blocks import choice
 from nasproxy.networks.mobilenet import InvertedResidual
 
 STAGES = (2, 3, 3)  # layers; each stage halves the side and doubles the channels
-STEM, HEAD = 32, 1280  # channels
+STEM = 32  # channels
+HEAD = 1280
 
 # Kernel and expansion of each operation; the benchmark writes them as the digits 0, 1 and 2.
 OPERATIONS: dict[str, tuple[int, int] | None] = {"identity": None, "k3_e3": (3, 3), "k5_e6": (5, 6)}
+DEFAULT = "k3_e3"
 
 
 def nasbench_macro(
     input_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    layer_1: str = "k3_e3",
-    layer_2: str = "k3_e3",
-    layer_3: str = "k3_e3",
-    layer_4: str = "k3_e3",
-    layer_5: str = "k3_e3",
-    layer_6: str = "k3_e3",
-    layer_7: str = "k3_e3",
-    layer_8: str = "k3_e3",
+    layer_1: str = DEFAULT,
+    layer_2: str = DEFAULT,
+    layer_3: str = DEFAULT,
+    layer_4: str = DEFAULT,
+    layer_5: str = DEFAULT,
+    layer_6: str = DEFAULT,
+    layer_7: str = DEFAULT,
+    layer_8: str = DEFAULT,
 ) -> nn.Module:
     """A 3×3 stem, three stages of 2, 3 and 3 layers, a 1×1 convolution, mean and linear, as in NAS-Bench-Macro.
 
@@ -74,3 +79,16 @@ def layer_options(arch: str) -> dict[str, str]:
     if len(arch) != sum(STAGES) or set(arch) - set("012"):
         raise ValueError(f"a network must be eight digits from 0 to 2, but is '{arch}'")
     return {f"layer_{place}": names[int(digit)] for place, digit in enumerate(arch, 1)}
+
+
+def macro_function(options: Mapping[str, Any]) -> str:
+    """What a network computes, as its operations: an identity that is not the first layer of a stage computes nothing.
+
+    So the layers of a stage after the first count without identities: the 6,561 networks are 3,969 functions.
+    """
+    chosen = [str(options.get(f"layer_{place}", DEFAULT)) for place in range(1, sum(STAGES) + 1)]
+    parts = []
+    for num in STAGES:
+        stage, chosen = chosen[:num], chosen[num:]
+        parts.append(" ".join([stage[0], *(operation for operation in stage[1:] if operation != "identity")]))
+    return " | ".join(parts)

@@ -44,7 +44,7 @@ def seen(trials):
 
 def test_it_trains_what_the_plan_says(whole):
     _, found = whole
-    assert len(found.candidates) == 30
+    assert len(found.candidates) == 20
     assert (~np.isnan(found.short)).sum() == COMPUTE_SHORT
     assert (~np.isnan(found.full)).sum() == len(found.order) == COMPUTE_FULL
     assert set(found.free) == set(FREE_SCORES)

@@ -57,7 +57,11 @@ def test_every_family_stands_alone_and_is_clean_python(family, tmp_path):
     assert ruff.returncode == 0, ruff.stdout
 
 
-OTHERS = {"nasbench201": "  cells: 1\n", "torchvision": "  model: resnet18\n"}
+OTHERS = {
+    "nasbench201": "  cells: 1\n",
+    "nasbench_macro": "  layer_1: identity\n",
+    "torchvision": "  model: resnet18\n",
+}
 WITH_WIDTH = set(NETWORKS) - OTHERS.keys()
 
 USERS = """from __future__ import annotations

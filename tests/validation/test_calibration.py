@@ -12,7 +12,7 @@ from nasproxy.validation.calibration import calibration_of
 LABELS = {"proxy": "Proxy set", "random_subset": "Random real images", "params": "Parameters", "naswot": "NASWOT"}
 
 
-def made(n=40, seed=0, proxy=0.0, known=1.0):
+def made(n=32, seed=0, proxy=0.0, known=1.0):
     """Size tells ``known`` of the truth of these candidates, the proxy score ``proxy``, and random images nothing."""
     rng = np.random.default_rng(seed)
     size, own, rest = rng.normal(size=(3, n))
@@ -44,7 +44,7 @@ def test_what_the_proxy_adds_is_found():
 
 
 def test_a_proxy_that_knows_nothing_adds_nothing():
-    differences = [made(seed=seed).added_by("free_proxy", "free").difference for seed in range(3)]
+    differences = [made(seed=seed).added_by("free_proxy", "free").difference for seed in range(2)]
     assert np.mean([one.value for one in differences]) < 0.03
     assert not any(one.low > 0 for one in differences)
     assert "It is not shown that the proxy set adds anything to the scores that train nothing." in calibration_words(

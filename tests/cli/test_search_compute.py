@@ -10,8 +10,8 @@ from commands import nasproxy
 from nasproxy.cli.app import main
 from nasproxy.report.picked import PickReport, left_sentence, length_sentence, pick_sentence, read_pick, render_pick
 
-SPACE = "convnet_small:pooling=none,activation=relu"
-QUICK = "--compute 5 --full-epochs 32 --workers 1 --offline --device cpu".split()  # noqa: SIM905
+SPACE = "convnet_small:pooling=none,activation=relu,width=8"
+QUICK = "--compute 4 --full-epochs 8 --workers 1 --offline --device cpu".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="module")
