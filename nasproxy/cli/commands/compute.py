@@ -181,7 +181,7 @@ def _say_plan(plan: ComputePlan, workers: int, *, kept: bool) -> None:
         say("", "no short trainings: so few of them would fit that they teach nothing")
     say("", f"{pick.full} full trainings ({rough_duration(seconds['full'])})")
     say("", f"1 more for the test accuracy of the pick, beyond the compute ({rough_duration(seconds['test'])})")
-    say("", "no condensed proxy set: none measured so far adds to what the free scores and short trainings know")
+    say("", "no condensed proxy set: no measurement so far shows that one adds to free scores and short trainings")
     end = datetime.now() + timedelta(seconds=plan.seconds / workers)
     clock = end.strftime("%H:%M" if plan.seconds < 12 * 3600 else "%H:%M on %d %B")
     say("time", f"about {rough_duration(plan.seconds / workers)}, finished at about {clock}")
