@@ -21,6 +21,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_pick_its_file_and_the_page(folder):
     run = folder / "run"
     report = read_pick(run)
@@ -38,6 +39,7 @@ def test_it_ends_with_the_pick_its_file_and_the_page(folder):
     assert "Conv2d" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_and_says_by_which_plan(folder):
     before = (folder / "run" / "pick.json").read_text()
     said = nasproxy(folder, "search", "--space", SPACE, "--dataset", "digits", *QUICK, "--out", "run")
@@ -47,6 +49,7 @@ def test_the_same_command_resumes_and_says_by_which_plan(folder):
     assert {k: json.loads(before)[k] for k in keep} == {k: json.loads(after)[k] for k in keep}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report run", "validate run", "export run"])
 def test_other_commands_say_where_the_pick_is(folder, monkeypatch, capsys, command):
     monkeypatch.chdir(folder)
@@ -95,6 +98,7 @@ def report_with(folder, **changes):
     return replace(found, **changes)
 
 
+@pytest.mark.slow
 def test_what_is_left_is_said_in_points(folder):
     found = report_with(folder, better=0.2, expected_loss=0.004, low=0.0, high=0.012)
     assert left_sentence(found).endswith(
@@ -105,6 +109,7 @@ def test_what_is_left_is_said_in_points(folder):
     assert "nothing can be said" in left_sentence(report_with(folder, better=None))
 
 
+@pytest.mark.slow
 def test_without_a_pick_the_page_says_why(folder):
     found = report_with(folder, pick=None, test=None)
     assert pick_sentence(found).startswith("Nothing can be picked, because every full training failed")
@@ -112,5 +117,6 @@ def test_without_a_pick_the_page_says_why(folder):
     assert left_sentence(found) == ""
 
 
+@pytest.mark.slow
 def test_a_training_of_full_length_needs_no_warning(folder):
     assert length_sentence(report_with(folder, long_enough=True)) == ""

@@ -32,6 +32,7 @@ def test_parameters_are_those_of_the_benchmark(arch, params, flops):
     assert num_params(build(arch)) == params
 
 
+@pytest.mark.slow
 def test_every_parameter_count_of_the_table():
     path = SHARED_DATA / "nasbench_macro" / "accuracy_part.csv.gz"
     if not path.is_file():

@@ -14,6 +14,7 @@ def columns(n, seed):
     return Columns(rng.normal(size=n), rng.normal(size=(n, 5)) / 5**0.5)
 
 
+@pytest.mark.slow
 def test_of_a_truth_that_is_noise_the_correlation_is_zero_on_average():
     """Predictions of several fits compared with each other would have −0.3 here."""
     rhos = []

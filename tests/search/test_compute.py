@@ -86,6 +86,7 @@ def test_another_compute_in_the_same_folder_is_refused(parts, whole):
         faults.spend(parts, run, seed=1)
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_candidates(parts, whole, tmp_path):
     found = faults.spend(parts, tmp_path, seed=1)
     assert {one.id for one in found.candidates} != {one.id for one in whole[1].candidates}
@@ -110,6 +111,7 @@ def test_a_training_that_fails_is_counted_and_not_picked(parts, tmp_path, monkey
     assert states.count(TrialState.FAIL) == len(bad)
 
 
+@pytest.mark.slow
 def test_when_every_training_fails_there_is_no_pick(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(
         tasks, "train_candidate", lambda *a, **k: failed_fit(FailureKind.DIVERGED, "diverged: for the test", 0.1)

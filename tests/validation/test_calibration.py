@@ -43,6 +43,7 @@ def test_what_the_proxy_adds_is_found():
     assert "It is shown to add something: the interval lies above 0." in calibration_words(found)
 
 
+@pytest.mark.slow
 def test_a_proxy_that_knows_nothing_adds_nothing():
     differences = [made(seed=seed).added_by("free_proxy", "free").difference for seed in range(2)]
     assert np.mean([one.value for one in differences]) < 0.03
