@@ -112,7 +112,9 @@ def by_optuna(table: Table, budgets: Sequence[float], seed: int, *, tpe: bool, r
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     names = list(table.parameters)
-    codes = np.stack([np.unique(table.parameters[name], return_inverse=True)[1] for name in names], axis=1)
+    codes = np.stack(
+        [np.unique(np.array(list(map(str, table.parameters[name]))), return_inverse=True)[1] for name in names], axis=1
+    )
     choices = [list(range(codes[:, place].max() + 1)) for place in range(len(names))]
     rng = np.random.default_rng([seed, 5])
     with warnings.catch_warnings():
