@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 from picks import load, summary
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--parameters")
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--cross", type=int, default=100, help="repetitions with cross-validation, which is slower")
+    parser.add_argument("--out", type=Path, help="a JSON file that gets the last line, too")
     args = parser.parse_args()
     args.not_scores = set(args.not_scores.split(","))
     args.short, args.scale, args.score_cost, args.short_cost = None, 1.0, 0.0, None
@@ -87,6 +89,8 @@ def main() -> None:
         print(f"\n{n} full trainings")
         for name, (mean, low, high) in answer[str(n)].items():
             print(f"  {name}: {mean:.3f} ({low:.3f} to {high:.3f})")
+    if args.out is not None:
+        args.out.write_text(json.dumps(answer, indent=1) + "\n")
     print(json.dumps(answer))
 
 

@@ -263,6 +263,7 @@ def main() -> None:
         "--optuna", type=int, default=0, metavar="N", help="replay Optuna's ways N times as well (slow)"
     )
     parser.add_argument("--budgets", type=lambda text: tuple(map(float, text.split(","))), default=BUDGETS)
+    parser.add_argument("--out", type=Path, help="a JSON file that gets the last line, too")
     args = parser.parse_args()
     args.not_scores = set(args.not_scores.split(","))
     table = load(args)
@@ -277,6 +278,8 @@ def main() -> None:
     )
     answer = with_best(replay(table, args))
     print_table(answer, [f"{budget:g}" for budget in args.budgets])
+    if args.out is not None:
+        args.out.write_text(json.dumps(answer, indent=1) + "\n")
     print(json.dumps(answer))
 
 

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import torch
 from toy import toy_dataset, toy_proxy
 
@@ -128,6 +129,11 @@ def main(what, run, log, *rest):
             time.sleep(stream.uniform(0.0, longest))
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def trials_of(run):
+    """The trials of a run in files."""
+    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.sqlite'}").trials
 
 
 def _rows(run):

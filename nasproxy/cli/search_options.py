@@ -180,118 +180,86 @@ def search(
     from nasproxy.cli import commands
     from nasproxy.search.callbacks import json_lines
 
+    searching = given(
+        trials=trials,
+        sampler=sampler,
+        seeds=seeds,
+        recipe=recipe,
+        epochs=epochs,
+        seed=seed,
+        pending=pending,
+        precision=precision,
+        score=score,
+        against=against,
+        rungs=rungs,
+        pruner=pruner,
+        reduction=reduction,
+    )
+    validating = given(
+        sample=sample,
+        top=top,
+        epochs=full_epochs,
+        images=full_images,
+        precision=full_precision,
+        seeds=full_seeds,
+        long_sample=long_sample,
+        long_epochs=long_epochs,
+        seed=seed,
+        scores=scores,
+    )
+    data = commands.DataOptions(dataset, data_dir, offline, device)
+    common: dict[str, Any] = {"run_folder": RUN_FOLDER, "proxy_folder": PROXY_FOLDER, "out": out, "forked": fork}
+    common |= {"workers": workers, "storage": storage, "track": track}
     with json_lines(json) as lines:
-        if compute is not None or hours is not None:
-            _not_with_compute(
-                proxy=proxy,
-                budget=budget,
-                trials=trials,
-                sampler=_changed("sampler", sampler),
-                score=_changed("score", score),
-                epochs=epochs,
-                seeds=_changed("seeds", seeds),
-                recipe=recipe,
-                precision=_changed("precision", precision),
-                no_validate=None if validate else True,
-                sample=sample,
-                top=top,
-                full_seeds=full_seeds,
-                long_sample=long_sample,
-                long_epochs=long_epochs,
-                scores=scores,
-                beside=beside or None,
-                truth=truth,
-                against=_changed("against", against),
-                rungs=_changed("rungs", rungs),
-                pruner=_changed("pruner", pruner),
-                reduction=_changed("reduction", reduction),
-                pending=pending,
-            )
-            commands.search_compute(
-                commands.ComputeOptions(
-                    space,
-                    settings=given(
-                        compute=compute,
-                        hours=hours,
-                        epochs=full_epochs,
-                        images=full_images,
-                        precision=full_precision,
-                        seed=seed,
-                    ),
-                    data=commands.DataOptions(dataset, data_dir, offline, device),
-                    proxy_folder=PROXY_FOLDER,
-                    run_folder=RUN_FOLDER,
-                    out=out,
-                    forked=fork,
-                    workers=workers,
-                    storage=storage,
-                    track=track,
-                ),
-                lines,
-            )
-            return
-        commands.search(
-            commands.SearchOptions(
+        if compute is None and hours is None:
+            options = commands.SearchOptions(
                 space,
-                search=given(
-                    trials=trials,
-                    sampler=sampler,
-                    seeds=seeds,
-                    recipe=recipe,
-                    epochs=epochs,
-                    seed=seed,
-                    pending=pending,
-                    precision=precision,
-                    score=score,
-                    against=against,
-                    rungs=rungs,
-                    pruner=pruner,
-                    reduction=reduction,
-                ),
-                validate=given(
-                    sample=sample,
-                    top=top,
-                    epochs=full_epochs,
-                    images=full_images,
-                    precision=full_precision,
-                    seeds=full_seeds,
-                    long_sample=long_sample,
-                    long_epochs=long_epochs,
-                    seed=seed,
-                    scores=scores,
-                ),
-                data=commands.DataOptions(dataset, data_dir, offline, device),
+                search=searching,
+                validate=validating,
+                data=data,
                 proxy=proxy,
-                proxy_folder=PROXY_FOLDER,
-                run_folder=RUN_FOLDER,
                 budget=budget,
                 validation=validate,
                 truth=truth,
                 beside=tuple(beside or ()),
-                out=out,
-                forked=fork,
-                workers=workers,
-                storage=storage,
-                track=track,
-            ),
-            lines,
-        )
+                **common,
+            )
+            commands.search(options, lines)
+            return
+        others = {"--proxy": proxy, "--budget": budget, "--truth": truth, "--beside": beside or None}
+        _not_with_compute(searching, validating, others | {"--no-validate": None if validate else True})
+        settings = {name: value for name, value in validating.items() if name in FULL_TRAINING}
+        settings |= given(compute=compute, hours=hours)
+        commands.search_compute(commands.ComputeOptions(space, settings, data, **common), lines)
 
 
-def _changed(name: str, value: Any) -> Any:
-    """``value`` where it is not the default of :class:`SearchConfig`, else None."""
-    return None if value == getattr(SearchConfig, name) else value
+# The settings of a validation that a search for a stated compute takes, too.
+FULL_TRAINING = ("epochs", "images", "precision", "seed")
 
 
-def _not_with_compute(**options: Any) -> None:
+def _not_with_compute(searching: dict[str, Any], validating: dict[str, Any], others: dict[str, Any]) -> None:
     """Refuses options of a search with a proxy set beside --compute.
+
+    Args:
+        searching: settings of the search; those with their default were not given.
+        validating: settings of the validation that were given.
+        others: further options; None stands for one that was not given.
 
     Raises:
         NasproxyError: naming the first of them.
     """
-    for name, value in options.items():
-        if value is not None:
-            raise NasproxyError(
-                f"--compute and --hours plan everything but full training themselves, but got "
-                f"--{name.replace('_', '-')}: leave one of the two out."
-            )
+    given_here = [f"--{name}" for name, value in searching.items() if name != "seed" and value != _default(name)]
+    given_here += [f"--{FULL_NAMES.get(name, name)}" for name in validating if name not in FULL_TRAINING]
+    given_here += [name for name, value in others.items() if value is not None]
+    if given_here:
+        raise NasproxyError(
+            f"--compute and --hours plan everything but full training themselves, but got "
+            f"{given_here[0].replace('_', '-')}: leave one of the two out."
+        )
+
+
+FULL_NAMES = {"seeds": "full-seeds"}  # options whose names are not those of the settings
+
+
+def _default(name: str) -> Any:
+    return getattr(SearchConfig, name)

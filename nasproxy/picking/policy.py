@@ -94,15 +94,14 @@ def _in_turns(orders: Sequence[Iterable[int]], num: int, taken: Iterable[int]) -
     return chosen
 
 
-def next_short(known: Known, num: int, waiting: Iterable[int] = ()) -> list[int]:
+def next_short(known: Known, num: int) -> list[int]:
     """The candidates of the next round of short trainings, of which ``num`` are left: half of them.
 
     Args:
         known: what is known.
         num: short trainings that are left.
-        waiting: indices that are chosen already.
     """
-    taken = {*waiting, *known.shortly.tolist(), *known.failed}
+    taken = {*known.shortly.tolist(), *known.failed}
     wanted = min(max(1, (num + 1) // 2), len(known.columns) - len(taken))
     if len(known.shortly) < 2:
         order = np.argsort(-known.columns.vote, kind="stable")

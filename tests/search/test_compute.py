@@ -8,7 +8,7 @@ import faults
 import numpy as np
 import optuna
 import pytest
-from faults import COMPUTE_FULL, COMPUTE_SHORT, start
+from faults import COMPUTE_FULL, COMPUTE_SHORT, start, trials_of
 from optuna.trial import TrialState
 from toy import toy_dataset
 
@@ -32,10 +32,6 @@ def parts(tmp_path_factory):
 def whole(parts, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole")
     return run, faults.spend(parts, run)
-
-
-def trials_of(run):
-    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.sqlite'}").trials
 
 
 def seen(trials):

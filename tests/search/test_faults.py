@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import faults
-import optuna
 import pytest
-from faults import FAULTS, start
+from faults import FAULTS, start, trials_of
 from optuna.trial import TrialState
 
 from nasproxy.training import processes, tasks
@@ -29,10 +28,6 @@ def whole(parts, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole")
     faults.search(parts, run)
     return trials_of(run)
-
-
-def trials_of(run):
-    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.sqlite'}").trials
 
 
 def seen(trials):
