@@ -11,7 +11,7 @@ from nasproxy.correlation import lexicographic_ranks, rank_correlation
 from nasproxy.report.data import Failure, ScoreSummary
 from nasproxy.search.loop import SearchResult
 from nasproxy.spaces import SpaceInspection
-from nasproxy.training.results import MeanScore
+from nasproxy.training.results import FailureKind, MeanScore
 from nasproxy.training.tasks import Task, TrainingTask
 from nasproxy.validation.measured import COUNTED, ValidatedCandidate
 
@@ -31,7 +31,7 @@ def ranking_score(task: Task, scores: list[MeanScore]) -> np.ndarray:
 
 
 def failures(candidates: list[ValidatedCandidate], search: SearchResult) -> tuple[Failure, ...]:
-    """Every candidate and score that could not be measured, and why."""
+    """Every candidate and score that could not be measured, and why. Minus infinity is a rank, and no failure."""
     stages = {
         "proxy": "training on the proxy set",
         "random_subset": "training on random images",
@@ -46,7 +46,7 @@ def failures(candidates: list[ValidatedCandidate], search: SearchResult) -> tupl
         )
     for one in candidates:
         for name, score in one.scores.items():
-            if score.failure is not None:
+            if score.failure is not None and score.failure_kind is not FailureKind.MINUS_INFINITY:
                 found[one.candidate.id, name] = Failure(
                     one.candidate.id, one.candidate.params, stages.get(name, name), score.failure
                 )

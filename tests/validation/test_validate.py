@@ -231,6 +231,7 @@ def test_a_score_of_minus_infinity_ranks_last(parts, tmp_path, cpu, monkeypatch)
     assert report.score("synflow").agreement.spearman.value == pytest.approx(expected)
     text = f"SynFlow is minus infinity for {len(lowest)} of {len(rows)} candidates, which it ranks last."
     assert text in report.notes
+    assert report.failures == ()  # the lowest rank is no failure
 
 
 def test_other_sets_stand_beside_and_random_images_are_drawn_for_every_seed(parts, tmp_path, cpu):
