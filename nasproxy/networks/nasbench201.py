@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import reduce
 from itertools import permutations
 from typing import Any
 
@@ -158,7 +159,7 @@ class _Cell(nn.Module):
         nodes = [images]
         for j in range(1, 4):
             inputs = [self.edges[f"{i}-{j}"](nodes[i]) for i in range(j)]
-            nodes.append(torch.stack(inputs).sum(0))
+            nodes.append(reduce(torch.add, inputs))
         return nodes[-1]
 
 

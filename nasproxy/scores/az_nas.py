@@ -1,8 +1,7 @@
 """The scores of AZ-NAS that look at the features of a net's blocks. Its fourth, complexity, is ``flops``.
 
-Weights are drawn by Kaiming's rule with fan-in, norms scale by 1 and shift by 0, and the images are standard normal,
-all from torch's global generator. The net is in training mode. ``F_l`` is the output of block l, see
-:func:`block_outputs`.
+``F_l`` is the feature of block l of a net in training mode, see
+:func:`~nasproxy.scores.features.features_of_noise`.
 
 Reference: [AZ] Lee, Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search", CVPR 2024. Its
 aggregate of the four is :func:`~nasproxy.correlation.ranks.log_rank_sum`.
@@ -11,80 +10,22 @@ aggregate of the four is :func:`~nasproxy.correlation.ranks.log_rank_sum`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from nasproxy.scores.layers import LAYERS, NORMS
+from nasproxy.scores.fresh_net import FreshNet
 
-NO_FEATURES = (nn.Flatten, nn.AdaptiveAvgPool2d)  # modules whose outputs are no features of a block
 SMALL = 1e-8  # keeps the logarithm of a share finite
 SMALLEST_SIGMA = 1e-6
 
 
-def block_outputs(net: nn.Module, images: Tensor) -> list[Tensor]:
-    """The features ``F_l`` of ``net`` for ``images``, ``(n, c, h, w)`` or ``(n, c)`` each, with their graph.
-
-    A block is a child of the net's outermost sequence that is a convolution, a linear layer or a module with children
-    of its own, such as a cell without any layer, together with the norms, activations and poolings after it. Its
-    feature is the last output among them. The classifier, which gives the net's output, is no block.
-    """
-    children = _children(net)
-    found: list[Tensor] = []
-    starts = {id(child): isinstance(child, LAYERS) or bool(list(child.children())) for child in children}
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> Tensor | None:
-        if not isinstance(output, Tensor):
-            return None
-        kept = output.clone()  # the next module may work in place
-        if starts[id(module)]:
-            found.append(kept)
-        elif found and not isinstance(module, NO_FEATURES):
-            found[-1] = kept
-        return kept
-
-    handles = [child.register_forward_hook(watch) for child in children]
-    try:
-        net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[:-1]
-
-
-def _children(net: nn.Module) -> list[nn.Module]:
-    """The children of the outermost module with several; those of a sequence in it stand in its place."""
-    children = list(net.children())
-    while len(children) == 1 and list(children[0].children()):
-        children = list(children[0].children())
-    return _flat(children)
-
-
-def _flat(children: Iterable[nn.Module]) -> list[nn.Module]:
-    flat: list[nn.Module] = []
-    for child in children:
-        flat += _flat(child) if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) else [child]
-    return flat
-
-
-def _features(net: nn.Module, images: Tensor) -> list[Tensor]:
-    for module in net.modules():
-        if isinstance(module, LAYERS):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in")
-        elif isinstance(module, NORMS) and module.weight is not None:
-            nn.init.ones_(module.weight)
-        if isinstance(module, LAYERS + NORMS) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-    return block_outputs(net, torch.randn_like(images))
-
-
-def _entropies(net: nn.Module, images: Tensor) -> list[float]:
+def _entropies(features: list[Tensor]) -> list[float]:
     """``H_l = −Σ p log(p + 10⁻⁸)``, ``p`` the eigenvalues of the covariance between channels of F_l, as shares."""
     with torch.no_grad():
-        return [_entropy(feature) for feature in _features(net, images)]
+        return [_entropy(feature) for feature in features]
 
 
 def _entropy(feature: Tensor) -> float:
@@ -99,26 +40,26 @@ def _entropy(feature: Tensor) -> float:
     return -(share * (share + SMALL).log()).sum().item()
 
 
-def az_expressivity(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def az_expressivity(fresh: FreshNet) -> float:
     """``Σ_l H_l``: how evenly the features of all blocks spread over the channels [AZ].
 
     ``H_l`` is the entropy of the eigenvalues of the covariance between channels.
 
     Cost: one forward pass.
     """
-    return sum(_entropies(net, images))
+    return sum(_entropies(fresh.features))
 
 
-def az_progressivity(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def az_progressivity(fresh: FreshNet) -> float:
     """``min_l (H_l − H_{l−1})``: how much every block adds to that entropy [AZ]. Minus infinity for fewer than two.
 
     Cost: one forward pass.
     """
-    entropies = _entropies(net, images)
+    entropies = _entropies(fresh.features)
     return min((after - before for before, after in pairwise(entropies)), default=-math.inf)
 
 
-def az_trainability(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def az_trainability(fresh: FreshNet) -> float:
     """The mean over blocks of ``2 − σ − 1 / (σ + 10⁻⁶)``, which is largest for σ = 1 [AZ].
 
     ``g_out`` are random signs at F_l and ``g_in`` its vector-Jacobian product at F_{l−1}, where a stride is unfolded
@@ -127,7 +68,7 @@ def az_trainability(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward and backward pass.
     """
-    features = _features(net, images)
+    features = fresh.features
     parts: list[float] = []
     for before, after in pairwise(features):
         outgoing = torch.randint_like(after, 2) * 2 - 1

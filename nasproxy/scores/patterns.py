@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nasproxy.networks import num_params
-from nasproxy.scores.layers import activation_kinds
+from nasproxy.scores.fresh_net import FreshNet
 
 # μ and σ of SWAP's regularisation, for thousands of parameters. [SWAP] tunes them for each space, and those for one
 # space say nothing of another. These favour about 500,000 parameters.
 SWAP_CENTRE, SWAP_WIDTH = 500.0, 250_000.0
-BITS = 62  # images in a code
 
 
-@torch.no_grad()
-def swap(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def swap(fresh: FreshNet) -> float:
     """The number of different patterns among neurons: for each, on which images its activation is positive [SWAP].
 
     Every activation module of ``torch.nn`` counts by the sign of its input, as for ``naswot``. [SWAP] defines it for
@@ -33,46 +32,38 @@ def swap(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward pass.
     """
-    kinds = activation_kinds(net)
-    if not kinds:
+    if not fresh.signs:
         raise ValueError("swap counts activation modules, and this net has none: use nn.ReLU for functional.relu")
-    codes: list[Tensor] = []
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        positive = (inputs[0].flatten(1) > 0).long()  # images × neurons
-        parts = []
-        for some in positive.split(BITS):
-            code = torch.zeros_like(some[0])
-            for place, row in enumerate(some):
-                code |= row << place
-            parts.append(code)
-        codes.append(torch.stack(parts, dim=1))
-
-    handles = [module.register_forward_pre_hook(watch) for module in net.modules() if isinstance(module, kinds)]
-    net(images)
-    for handle in handles:
-        handle.remove()
-    found = torch.cat(codes)
-    for column in range(1, found.shape[1]):  # numbers of pairs of codes, which are far fewer than codes can be
-        _, first = torch.unique(found[:, 0], return_inverse=True)
-        others, second = torch.unique(found[:, column], return_inverse=True)
-        found[:, 0] = first * len(others) + second
-    return float(len(torch.unique(found[:, 0])))
+    codes = np.concatenate([_codes(signs.cpu().numpy()) for signs in fresh.signs], axis=1)
+    patterns = codes[0]
+    for more in codes[1:]:  # numbers of pairs of codes, which are far fewer than codes can be
+        _, first = np.unique(patterns, return_inverse=True)
+        others, second = np.unique(more, return_inverse=True)
+        patterns = first * len(others) + second
+    return float(len(np.unique(patterns)))
 
 
-def swap_regularised(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def _codes(signs: np.ndarray) -> np.ndarray:
+    """The columns of ``signs`` ``(n, neurons)`` as numbers of 64 bits, ``(⌈n / 64⌉, neurons)``."""
+    packed = np.packbits(signs, axis=0)
+    packed = np.pad(packed, ((0, -len(packed) % 8), (0, 0)))
+    words = packed.reshape(-1, 8, signs.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(words).view(np.uint64)[..., 0]
+
+
+def swap_regularised(fresh: FreshNet) -> float:
     """``swap · exp(−(P − μ)² / σ)``, ``P`` thousands of parameters [SWAP], with μ = 500 and σ = 250,000 here.
 
     Differs from [SWAP]: it tunes μ and σ for each space; here they are the same for all.
 
     Cost: one forward pass.
     """
-    thousands = num_params(net) / 1000
-    return swap(net, images, labels) * math.exp(-((thousands - SWAP_CENTRE) ** 2) / SWAP_WIDTH)
+    thousands = num_params(fresh.net) / 1000
+    return swap(fresh) * math.exp(-((thousands - SWAP_CENTRE) ** 2) / SWAP_WIDTH)
 
 
 @torch.no_grad()
-def meco(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def meco(fresh: FreshNet) -> float:
     """The sum over modules of the least eigenvalue of the correlation between the channels of their output [MeCo].
 
     The net sees one standard normal image. A channel that is constant has the correlation 0 with all others, and 1 with
@@ -87,10 +78,10 @@ def meco(net: nn.Module, images: Tensor, labels: Tensor) -> float:
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[1] > 1 and output[0, 0].numel() > 1:
             found.append(_least_eigenvalue(output[0].flatten(1).double()))
 
-    leaves = [module for module in net.modules() if not list(module.children())]
+    leaves = [module for module in fresh.net.modules() if not list(module.children())]
     handles = [module.register_forward_hook(watch) for module in leaves]
     try:
-        net.eval()(torch.randn_like(images[:1]))
+        fresh.net.eval()(torch.randn_like(fresh.images[:1]))
     finally:
         for handle in handles:
             handle.remove()

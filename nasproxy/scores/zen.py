@@ -10,6 +10,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
+from nasproxy.scores.fresh_net import FreshNet
 from nasproxy.scores.layers import LAYERS, NORMS, hooked
 
 ZEN_STEP = 0.01  # α of [Zen]
@@ -18,7 +19,7 @@ ZEN_REPEATS = 4  # [Zen] takes 32; the spread over draws is 1 % of that between 
 
 
 @torch.no_grad()
-def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def zen(fresh: FreshNet) -> float:
     """``log E ‖f(x) − f(x + α ε)‖₁ + Σ_norms log √mean σ²``: how much noise changes the features, without norms [Zen].
 
     Weights, images ``x`` and ``ε`` are standard normal, from torch's global generator. ``f`` is the input of the global
@@ -31,6 +32,7 @@ def zen(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: eight forward passes of 16 images.
     """
+    net, images = fresh.net, fresh.images
     found: list[float] = []
     for _ in range(ZEN_REPEATS):
         for module in net.modules():

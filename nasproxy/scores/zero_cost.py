@@ -1,10 +1,13 @@
 """Scores that need no training: each measures a freshly initialised net with one minibatch.
 
-Every function takes ``(net, images, labels)``: an untrained net, normalised ``images`` ``(n, c, h, w)`` and classes
-``labels`` ``(n,)`` on the net's device. It returns one number, and higher ranks better. The net is used up: its
-weights, statistics and mode may change. *Layers* are the net's convolutions and linear layers, ``w`` their weights, and
-``L`` is the mean cross-entropy of the minibatch in training mode, with dropout switched off. To add a score, write such
-a function and name it in ``ZERO_COST`` at the bottom of this file.
+Every function takes a :class:`~nasproxy.scores.fresh_net.FreshNet`: an untrained net, normalised images ``(n, c, h,
+w)``, their classes ``(n,)``, and what passes of the minibatch give. It returns one number, and higher ranks better.
+*Layers* are the net's convolutions and linear layers, ``w`` their weights, and ``L`` is the mean cross-entropy of the
+minibatch in training mode, with dropout switched off.
+
+To add a score, write such a function and name it in ``ZERO_COST`` at the bottom of this file. Scores that read the same
+passes are measured together, for the cost of the passes. A score that reads none has a net of its own, and may use it
+up.
 
 References: [A] Abdelfattah, Mehrotra, Dudziak, Lane, "Zero-Cost Proxies for Lightweight NAS", ICLR 2021, where
 ``grad_norm``, ``snip``, ``grasp``, ``fisher``, ``synflow``, ``jacob_cov`` and the vote are defined for whole nets ·
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -28,7 +31,18 @@ from torch.nn import functional
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
 from nasproxy.scores.az_nas import az_expressivity, az_progressivity, az_trainability
-from nasproxy.scores.layers import LAYERS, NORMS, activation_kinds, hooked
+from nasproxy.scores.fresh_net import (
+    CHANNELS,
+    FEATURES,
+    GRADIENTS,
+    JACOBIAN,
+    ONE_PASS,
+    SIGNS,
+    FreshNet,
+    Measure,
+    gradients_of,
+)
+from nasproxy.scores.layers import NORMS, hooked
 from nasproxy.scores.patterns import meco, swap, swap_regularised
 from nasproxy.scores.zen import zen
 from nasproxy.spaces import num_flops
@@ -36,49 +50,39 @@ from nasproxy.spaces import num_flops
 MINIBATCH = 64  # images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128, [Zen] 16 times 32
 
 
-def _weights(net: nn.Module) -> list[Tensor]:
-    return [module.weight for module in net.modules() if isinstance(module, LAYERS)]
-
-
 def _loss(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(net(images), labels)
-
-
-def _gradients(loss: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> list[Tensor]:
-    """∂loss/∂w; zeros for weights that the loss does not depend on."""
-    found = torch.autograd.grad(loss, weights, create_graph=create_graph, allow_unused=True)
-    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
 
 
 # ----------------------------------------------------------------------------------------------------------------- size
 
 
-def params(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def params(fresh: FreshNet) -> float:
     """The number of trainable parameters.
 
     Cost: none.
     """
-    return float(num_params(net))
+    return float(num_params(fresh.net))
 
 
-def flops(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def flops(fresh: FreshNet) -> float:
     """The floating point operations of a forward pass of one image, two per multiply-add.
 
     Cost: one forward pass of two images.
     """
-    _, channels, height, width = images.shape
-    return float(num_flops(net.eval(), (channels, height, width)))
+    _, channels, height, width = fresh.images.shape
+    return float(num_flops(fresh.net.eval(), (channels, height, width)))
 
 
 @torch.no_grad()
-def latency(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def latency(fresh: FreshNet) -> float:
     """The seconds of a forward pass of the minibatch on this device: the median of nine passes, after two to warm up.
 
     As a score, slower is higher, as with the other sizes; as an objective it is minimised.
 
     Cost: eleven forward passes, while nothing else runs.
     """
-    net.eval()
+    net, images = fresh.net.eval(), fresh.images
     seconds = []
     for _ in range(11):
         start = time.perf_counter()
@@ -90,48 +94,47 @@ def latency(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def l2_norm(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def l2_norm(fresh: FreshNet) -> float:
     """``Σ_layers ‖w‖₂`` at initialisation.
 
     Cost: none.
     """
-    return sum(w.double().norm().item() for w in _weights(net))
+    return sum(w.double().norm().item() for w in fresh.weights)
 
 
 # ------------------------------------------------------------------------------------------------------------ gradients
 
 
-def grad_norm(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def grad_norm(fresh: FreshNet) -> float:
     """``Σ_layers ‖∂L/∂w‖₂`` [A].
 
     Cost: one forward and backward pass.
     """
-    return sum(g.double().norm().item() for g in _gradients(_loss(net, images, labels), _weights(net)))
+    return sum(g.double().norm().item() for g in fresh.gradients)
 
 
-def snip(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def snip(fresh: FreshNet) -> float:
     """``Σ |w ⊙ ∂L/∂w|`` [A], after Lee, Ajanthan, Torr, "SNIP", ICLR 2019. Rescaling a ReLU net's layers keeps it.
 
     Cost: one forward and backward pass.
     """
-    weights = _weights(net)
-    gradients = _gradients(_loss(net, images, labels), weights)
-    return sum((w * g).abs().double().sum().item() for w, g in zip(weights, gradients, strict=True))
+    pairs = zip(fresh.weights, fresh.gradients, strict=True)
+    return sum((w * g).abs().double().sum().item() for w, g in pairs)
 
 
-def grasp(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def grasp(fresh: FreshNet) -> float:
     """``−Σ w ⊙ (H ∂L/∂w)`` with the Hessian ``H`` of ``L`` [A], after Wang, Zhang, Grosse, "GraSP", ICLR 2020.
 
     Cost: one forward pass and two backward passes, the second through the first.
     """
-    weights = _weights(net)
-    gradients = _gradients(_loss(net, images, labels), weights, create_graph=True)
-    product = sum(((g * g.detach()).sum() for g in gradients), torch.zeros((), device=images.device))
-    hessian = _gradients(product, weights) if product.requires_grad else [torch.zeros_like(w) for w in weights]
+    weights = fresh.weights
+    gradients = gradients_of(_loss(fresh.net, fresh.images, fresh.labels), weights, create_graph=True)
+    product = sum(((g * g.detach()).sum() for g in gradients), torch.zeros((), device=fresh.images.device))
+    hessian = gradients_of(product, weights) if product.requires_grad else [torch.zeros_like(w) for w in weights]
     return -sum((w * h).double().sum().item() for w, h in zip(weights, hessian, strict=True))
 
 
-def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def fisher(fresh: FreshNet) -> float:
     """``Σ_layers Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²``; ``a`` are the outputs of each layer.
 
     Every channel counts once. The positions of a channel are summed first, and then the sum is squared. This is the
@@ -141,10 +144,10 @@ def fisher(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward and backward pass.
     """
-    return _fisher(net, images, labels, lambda layer: 1)
+    return _fisher(fresh, lambda layer: 1)
 
 
-def fisher_released(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def fisher_released(fresh: FreshNet) -> float:
     """``Σ_layers m Σ_channels ½ mean_n (Σ_positions a ⊙ ∂L/∂a)²``, as the released code of [A] computes it.
 
     ``m`` is the number of weights of a channel: input channels of its group times the area of the kernel, or the inputs
@@ -153,30 +156,16 @@ def fisher_released(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward and backward pass.
     """
-    return _fisher(net, images, labels, lambda layer: layer.weight[0].numel())
+    return _fisher(fresh, lambda layer: layer.weight[0].numel())
 
 
-def _fisher(net: nn.Module, images: Tensor, labels: Tensor, times: Callable[[nn.Conv2d | nn.Linear], int]) -> float:
+def _fisher(fresh: FreshNet, times: Callable[[nn.Conv2d | nn.Linear], int]) -> float:
     """:func:`fisher`, where each channel of ``layer`` counts ``times(layer)`` times."""
-    parts: list[Tensor] = []
-
-    def watch(module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        activations = output.detach().clone()  # a ReLU after it may work in place
-
-        def add(gradient: Tensor) -> None:
-            product = activations * gradient
-            by_channel = product.flatten(2).sum(2) if isinstance(module, nn.Conv2d) else product
-            parts.append(0.5 * by_channel.double().square().mean(0).sum() * times(module))
-
-        if output.requires_grad:
-            output.register_hook(add)
-
-    with hooked(net, LAYERS, watch):
-        _loss(net, images, labels).backward()
+    parts = [0.5 * channel.double().square().mean(0).sum() * times(layer) for layer, channel in fresh.channels]
     return sum(part.item() for part in parts)
 
 
-def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def zico(fresh: FreshNet) -> float:
     """``Σ_layers log Σ_w mean|∂L/∂w| / std ∂L/∂w`` over two halves of the minibatch [ZiCo].
 
     Weights whose gradient does not vary are left out, and so are layers that have no others. The std is that of a
@@ -184,10 +173,9 @@ def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward and backward pass.
     """
-    weights = _weights(net)
     halves = [
-        _gradients(_loss(net, some, own), weights)
-        for some, own in zip(images.tensor_split(2), labels.tensor_split(2), strict=True)
+        gradients_of(_loss(fresh.net, some, own), fresh.weights)
+        for some, own in zip(fresh.images.tensor_split(2), fresh.labels.tensor_split(2), strict=True)
     ]
     total = 0.0
     for pair in zip(*halves, strict=True):
@@ -198,7 +186,7 @@ def zico(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return total
 
 
-def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def synflow(fresh: FreshNet) -> float:
     """``Σ |w ⊙ ∂R/∂w|``, where ``R`` sums the outputs for an image of ones under ``|w|`` and ``|bias|``, without norms.
 
     [A], after Tanaka, Kunin, Yamins, Ganguli, "SynFlow", NeurIPS 2020. It uses no data. For a chain of ``l`` layers
@@ -207,21 +195,20 @@ def synflow(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward and backward pass of one image.
     """
-    net.double()
+    net = fresh.net.double()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.abs_()
-    weights = _weights(net)
-    ones = torch.ones_like(images[:1], dtype=torch.float64)
+    ones = torch.ones_like(fresh.images[:1], dtype=torch.float64)
     with hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
-        gradients = _gradients(net(ones).sum(), weights)
-    return sum((w * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True))
+        gradients = gradients_of(net(ones).sum(), fresh.weights)
+    return sum((w * g).abs().sum().item() for w, g in zip(fresh.weights, gradients, strict=True))
 
 
 # ------------------------------------------------------------------------------------------------ images distinguished
 
 
-def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def jacob_cov(fresh: FreshNet) -> float:
     """``−Σ_i log(λ_i + k) + 1 / (λ_i + k)``, ``k = 10⁻⁵``, ``λ`` the eigenvalues of the Jacobians' correlation [A].
 
     The Jacobian of an image is the gradient of the summed outputs with respect to its pixels. It is correlated between
@@ -230,8 +217,7 @@ def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward and backward pass.
     """
-    images = images.clone().requires_grad_()
-    (jacobian,) = torch.autograd.grad(net(images).sum(), images, allow_unused=True)
+    jacobian = fresh.jacobian
     if jacobian is None or not jacobian.any():
         return -math.inf
     correlation = torch.corrcoef(jacobian.flatten(1).double())
@@ -241,8 +227,7 @@ def jacob_cov(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return -(shifted.log() + 1 / shifted).sum().item()
 
 
-@torch.no_grad()
-def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def naswot(fresh: FreshNet) -> float:
     """``log |det K|``, ``K_ij`` the activations on whose sign images i and j agree [NWOT].
 
     Every activation module of ``torch.nn`` counts by the sign of its input. [NWOT] defines it for ReLU, whose linear
@@ -253,21 +238,14 @@ def naswot(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     Cost: one forward pass.
     """
-    kernel = torch.zeros((len(images), len(images)), dtype=torch.float64, device=images.device)
-    kinds = activation_kinds(net)
-    if not kinds:
+    if not fresh.signs:
         raise ValueError("naswot counts activation modules, and this net has none: use nn.ReLU for functional.relu")
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        positive = (inputs[0].flatten(1) > 0).float()
-        negative = 1 - positive
-        kernel.add_(positive @ positive.T).add_(negative @ negative.T)
-
-    # Before the module runs: it may overwrite its input.
-    handles = [module.register_forward_pre_hook(watch) for module in net.modules() if isinstance(module, kinds)]
-    net(images)
-    for handle in handles:
-        handle.remove()
+    n = len(fresh.images)
+    kernel = torch.zeros((n, n), dtype=torch.float64, device=fresh.images.device)
+    for signs in fresh.signs:
+        positive = signs.float()
+        both, each = (positive @ positive.T).double(), positive.double().sum(1)
+        kernel.add_(2 * both - each[:, None] - each + signs.shape[1])  # both positive, or neither
     return torch.linalg.slogdet(kernel)[1].item()
 
 
@@ -282,13 +260,30 @@ class ZeroCost:
         function: measures it; see the module's docstring.
         label: its name on a page.
         description: what it sees and what it costs, in a few words.
+        reads: the names of what it reads of the passes of a :class:`~nasproxy.scores.fresh_net.FreshNet`.
         alone: nothing else may run at the same time, as for a time.
     """
 
-    function: Callable[[nn.Module, Tensor, Tensor], float]
+    function: Measure
     label: str
     description: str
+    reads: tuple[str, ...] = ()
     alone: bool = False
+
+    @property
+    def passes(self) -> frozenset[str]:
+        """The passes that it shares with other scores; empty for a score with a net of its own."""
+        if FEATURES in self.reads:
+            return frozenset((FEATURES,))
+        return ONE_PASS if self.reads else frozenset()
+
+
+def together(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """``names`` of scores in ``ZERO_COST``, in groups that one net is made for."""
+    groups: dict[object, list[str]] = {}
+    for name in names:
+        groups.setdefault(ZERO_COST[name].passes or name, []).append(name)
+    return [tuple(group) for group in groups.values()]
 
 
 def measure(score: str, net: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> float:
@@ -303,15 +298,39 @@ def measure(score: str, net: nn.Module, images: Tensor, labels: Tensor, *, seed:
 
     Returns:
         The score; infinite or NaN where it is undefined.
+
+    Raises:
+        ValueError, RuntimeError: when the net cannot be measured.
+    """
+    found = measure_group((score,), net, images, labels, seed=seed)[score]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def measure_group(
+    scores: tuple[str, ...], net: nn.Module, images: Tensor, labels: Tensor, *, seed: int
+) -> dict[str, float | RuntimeError | ValueError]:
+    """The same as :func:`measure` for scores that share a net, see :func:`together`; each is what it is alone.
+
+    Returns:
+        Each score, or the error for which it could not be measured.
     """
     net.train()
     for module in net.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
     device = images.device
+    found: dict[str, float | RuntimeError | ValueError] = {}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "zero-cost"))
-        return ZERO_COST[score].function(net, images, labels)
+        fresh = FreshNet(net, images, labels, frozenset(one for name in scores for one in ZERO_COST[name].reads))
+        for name in scores:
+            try:
+                found[name] = ZERO_COST[name].function(fresh)
+            except (RuntimeError, ValueError) as error:
+                found[name] = error.with_traceback(None)  # which would keep the net in memory
+    return found
 
 
 # Cheapest first.
@@ -320,31 +339,48 @@ ZERO_COST: dict[str, ZeroCost] = {
     "flops": ZeroCost(flops, "FLOPs", "floating point operations of a forward pass; free"),
     "l2_norm": ZeroCost(l2_norm, "L2 norm", "size of the initial weights; free"),
     "synflow": ZeroCost(synflow, "SynFlow", "product of weights along all paths; a pass of one image"),
-    "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass"),
+    "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass", reads=(SIGNS,)),
     "meco": ZeroCost(meco, "MeCo", "channels that say different things; a forward pass of one image"),
-    "swap": ZeroCost(swap, "SWAP", "patterns of activations that neurons tell apart; a forward pass"),
-    "swap_regularised": ZeroCost(swap_regularised, "SWAP, regularised", "the same, for nets of half a million weights"),
-    "az_expressivity": ZeroCost(az_expressivity, "AZ-NAS expressivity", "entropy of blocks' features; a forward pass"),
-    "az_progressivity": ZeroCost(az_progressivity, "AZ-NAS progressivity", "its least growth; a forward pass"),
+    "swap": ZeroCost(swap, "SWAP", "patterns of activations that neurons tell apart; a forward pass", reads=(SIGNS,)),
+    "swap_regularised": ZeroCost(
+        swap_regularised, "SWAP, regularised", "the same, for nets of half a million weights", reads=(SIGNS,)
+    ),
+    "az_expressivity": ZeroCost(
+        az_expressivity, "AZ-NAS expressivity", "entropy of blocks' features; a forward pass", reads=(FEATURES,)
+    ),
+    "az_progressivity": ZeroCost(
+        az_progressivity, "AZ-NAS progressivity", "its least growth; a forward pass", reads=(FEATURES,)
+    ),
     "az_trainability": ZeroCost(
-        az_trainability, "AZ-NAS trainability", "how blocks pass gradients on; a forward and backward pass"
+        az_trainability,
+        "AZ-NAS trainability",
+        "how blocks pass gradients on; a forward and backward pass",
+        reads=(FEATURES,),
     ),
     "latency": ZeroCost(
         latency, "Latency", "seconds of a forward pass on this device; eleven of them, alone", alone=True
     ),
-    "grad_norm": ZeroCost(grad_norm, "Gradient norm", "norm of the weights' gradients; a forward and backward pass"),
-    "snip": ZeroCost(snip, "SNIP", "how much the loss depends on each weight; a forward and backward pass"),
+    "grad_norm": ZeroCost(
+        grad_norm, "Gradient norm", "norm of the weights' gradients; a forward and backward pass", reads=(GRADIENTS,)
+    ),
+    "snip": ZeroCost(
+        snip, "SNIP", "how much the loss depends on each weight; a forward and backward pass", reads=(GRADIENTS,)
+    ),
     "fisher": ZeroCost(
         fisher,
         "Fisher (channels counted once)",
         "how much the loss depends on each channel; a forward and backward pass",
+        reads=(GRADIENTS, CHANNELS),
     ),
     "fisher_released": ZeroCost(
         fisher_released,
         "Fisher (released code)",
         "the same, each channel counted once per weight of it; a forward and backward pass",
+        reads=(GRADIENTS, CHANNELS),
     ),
-    "jacob_cov": ZeroCost(jacob_cov, "Jacobian covariance", "gradients that tell images apart; a forward and backward"),
+    "jacob_cov": ZeroCost(
+        jacob_cov, "Jacobian covariance", "gradients that tell images apart; a forward and backward", reads=(JACOBIAN,)
+    ),
     "zico": ZeroCost(zico, "ZiCo", "gradients large beside their spread; two forward and backward passes of half size"),
     "zen": ZeroCost(zen, "Zen-score", "how much noise moves the features; eight forward passes of 16 images"),
     "grasp": ZeroCost(grasp, "GraSP", "how a step changes the gradient's norm; a pass of second order"),

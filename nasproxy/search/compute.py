@@ -23,7 +23,7 @@ from nasproxy.picking.columns import columns_of
 from nasproxy.picking.policy import Belief, Known, belief, first_short, next_full, next_short
 from nasproxy.picking.remaining import Remaining, remaining
 from nasproxy.scores.full_training import full_task
-from nasproxy.scores.measuring import minibatch_task
+from nasproxy.scores.measuring import minibatch_task, shared
 from nasproxy.search.callbacks import FinishedTrial, SearchCallback
 from nasproxy.search.compute_plan import COUNTED, FREE_SCORES, ComputePlan, plan_compute
 from nasproxy.search.objective import single
@@ -180,7 +180,7 @@ class _Spending:
     def _free_scores(self) -> dict[str, np.ndarray]:
         """Every free score ``(n,)``; minus infinity is a value, every other failure is NaN."""
         measured = [name for name in FREE_SCORES if name not in COUNTED and self._plan.pick.cost_scored > 0]
-        tasks = [minibatch_task(name, self._dataset, self._config.seed) for name in measured]
+        tasks = shared([minibatch_task(name, self._dataset, self._config.seed) for name in measured])
         jobs = [self._job(task, index) for index in range(len(self._candidates)) for task in tasks]
         each = max(1, len(tasks))
         rows = self._coordinator.finish(jobs, lambda done, total: self._progress("scored", done // each, total // each))

@@ -20,7 +20,7 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset
 from nasproxy.picking.plan import PickPlan, plan_pick
-from nasproxy.scores.measuring import minibatch_task
+from nasproxy.scores.measuring import minibatch_task, shared
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.search_plan import FORWARD_SHARE, LENGTHS, TimePerImage, time_per_image
 from nasproxy.spaces import SpaceInspection
@@ -161,12 +161,12 @@ def _seconds_scored(
     """Mean seconds of all free scores of a candidate, from ``NUM_TIMED`` across the space's range of FLOPs."""
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
     shown = {pool[round(place)].id: pool[round(place)] for place in np.linspace(0.1, 0.9, NUM_TIMED) * (len(pool) - 1)}
+    tasks = shared([minibatch_task(name, dataset, config.seed) for name in FREE_SCORES if name not in COUNTED])
+    covered = {other for task in tasks for other in task.others}
+    tasks = [task for task in tasks if task.score not in covered]
     total = 0.0
     for candidate in shown.values():
-        for name in FREE_SCORES:
-            if name in COUNTED:
-                continue
-            task = minibatch_task(name, dataset, config.seed)
+        for task in tasks:
             train = replace(
                 task.train, images=task.train.images.to(choice.device), labels=task.train.labels.to(choice.device)
             )
@@ -175,6 +175,6 @@ def _seconds_scored(
                 return inspection.space.build(params, dataset.input_shape, dataset.num_classes)
 
             start = time.perf_counter()
-            task.run(Attempt(build, train, train, 0, choice.device, lambda: None))
+            task.run_all(Attempt(build, train, train, 0, choice.device, lambda: None))
             total += time.perf_counter() - start
     return total / len(shown)

@@ -20,6 +20,7 @@ from nasproxy.training.fit import Curve, Passes, curve_epochs, fit, images_per_p
 from nasproxy.training.held_out import MEASURING_BATCH, accuracy_and_loss
 from nasproxy.training.images import TrainingImages
 from nasproxy.training.loss import compiles
+from nasproxy.training.loss_curve import LossCurve
 from nasproxy.training.results import FailureKind, Fit, failed_fit
 
 
@@ -77,6 +78,7 @@ def train_candidate(
             return accuracy_and_loss(net, held_out, device, per_pass=measuring, precision=precision)
 
         curve = Curve(lambda net: measure(net)[0], curve_epochs(recipe.epochs)) if watched else None
+        loss_curve = LossCurve(recipe.epochs, device)
         last = fit(
             net,
             train,
@@ -88,6 +90,7 @@ def train_candidate(
             curve=curve,
             on_update=on_update,
             losses=losses,
+            loss_curve=loss_curve,
         ).item()
         if not math.isfinite(last):
             return failed_fit(FailureKind.DIVERGED, f"diverged: the training loss became {last}", elapsed())
@@ -95,7 +98,8 @@ def train_candidate(
         if not math.isfinite(loss):
             return failed_fit(FailureKind.DIVERGED, f"diverged: the held-out loss became {loss}", elapsed())
         points = () if curve is None else (*curve.points, (recipe.epochs, accuracy))
-        return Fit(accuracy, loss, elapsed(), curve=points, joules=joules() if joules else None)
+        energy = joules() if joules else None
+        return Fit(accuracy, loss, elapsed(), curve=points, joules=energy, train_losses=loss_curve.values())
 
     largest = min(recipe.batch_size, len(train.images))
     try:

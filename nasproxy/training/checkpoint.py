@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nasproxy.core.files import write_atomically
+from nasproxy.training.loss_curve import LossCurve
 
 CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
 
@@ -21,8 +22,9 @@ CHECKPOINT_SECONDS = 60.0  # of training, at least, between two checkpoints
 class TrainingState:
     """Everything that the rest of a training depends on.
 
-    ``streams`` are the generators that the training draws from; ``points`` is the curve so far, changed in place. The
-    state of torch's global generators, which dropout draws from, is saved and restored with them.
+    ``streams`` are the generators that the training draws from; ``points`` is the curve so far, changed in place, and
+    ``loss_curve`` has the training losses so far. The state of torch's global generators, which dropout draws from, is
+    saved and restored with them.
     """
 
     net: nn.Module
@@ -30,6 +32,7 @@ class TrainingState:
     streams: tuple[torch.Generator, ...]
     points: list[tuple[int, float]]
     device: torch.device
+    loss_curve: LossCurve | None = None
 
     def as_content(self) -> dict[str, Any]:
         """What :meth:`restore` needs, as tensors and numbers."""
@@ -38,6 +41,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
             "curve": self.points,
+            "losses": None if self.loss_curve is None else self.loss_curve.as_content(),
             "dropout": torch.get_rng_state(),
             "dropout_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -49,6 +53,8 @@ class TrainingState:
         for stream, state in zip(self.streams, content["streams"], strict=True):
             stream.set_state(state)
         self.points[:] = content["curve"]
+        if self.loss_curve is not None:
+            self.loss_curve.restore(content.get("losses"))
         torch.set_rng_state(content["dropout"])
         if content["dropout_cuda"] is not None:
             torch.cuda.set_rng_state(content["dropout_cuda"], self.device)

@@ -36,16 +36,17 @@ class Coordinator:
 
     def step(self, wanted: Iterable[Job]) -> None:
         """Starts jobs of ``wanted``, in order, while the crew is free; then waits for results, and stores them."""
-        elsewhere = False
+        elsewhere: set[Key] = set()
         jobs = iter(wanted)
         while self.crew.free and (job := next(jobs, None)) is not None:
-            if job.key in self._in_flight or not self._missing(job):
+            busy = any(key in self._in_flight or key in elsewhere for key in job.keys)
+            if busy or not self._missing(job):
                 continue
             if not self.ledger.local and not self.ledger.claim(*job.key):
-                elsewhere = True
+                elsewhere.update(job.keys)
                 continue
             if missing := self._missing(job):  # another process may have finished it just before the claim
-                self._in_flight.add(job.key)
+                self._in_flight.update(job.keys)
                 self.crew.submit(replace(job, seeds=missing))
             else:
                 self._release(job)
@@ -53,12 +54,13 @@ class Coordinator:
             return
         beat = (lambda: None) if self.ledger.local else self.ledger.beat
         for result in self.crew.results(STEP_SECONDS, beat):
-            self.ledger.add(result.evaluation)
-            self._rows[result.job.key, result.evaluation.seed] = result.evaluation
-            if checkpoint := result.job.checkpoint(self.crew.keep, result.evaluation.seed):
+            for row in result.evaluations:
+                self.ledger.add(row)
+                self._rows[(row.candidate, row.score, row.setting), row.seed] = row
+            if checkpoint := result.job.checkpoint(self.crew.keep, result.seed):
                 checkpoint.unlink(missing_ok=True)
             if result.finished:
-                self._in_flight.discard(result.job.key)
+                self._in_flight.difference_update(result.job.keys)
                 self._release(result.job)
 
     def finish(self, jobs: Sequence[Job], progress: Callable[[int, int], None] | None = None) -> list[list[Evaluation]]:

@@ -69,9 +69,9 @@ class Inline:
             time.sleep(timeout)
             return []
         seed, *rest = job.seeds
-        fit = self._trainer.train(job, seed, beat, self.keep)
+        fits = self._trainer.train(job, seed, beat, self.keep)
         self._job = replace(job, seeds=tuple(rest)) if rest else None
-        return [Result(job, job.evaluation(seed, fit), finished=not rest)]
+        return [job.result(seed, fits, finished=not rest)]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from nasproxy.data.augment import apply_augmentation, mirrored_first, sample_aug
 from nasproxy.training.checkpoint import Checkpoint, TrainingState
 from nasproxy.training.images import TrainingImages
 from nasproxy.training.loss import Loss, compiled_loss, summed_loss
+from nasproxy.training.loss_curve import LossCurve
 
 CURVE_POINTS = 10
 CURVE_LENGTHS = (1, 3, 10, 30, 100)  # epochs that trainings of every length share
@@ -111,6 +112,7 @@ def fit(
     curve: Curve | None = None,
     on_update: Callable[[int, int], None] | None = None,
     losses: list[Tensor] | None = None,
+    loss_curve: LossCurve | None = None,
 ) -> Tensor:
     """Trains ``net`` in place by ``recipe``.
 
@@ -128,6 +130,7 @@ def fit(
         on_update: is called with (done, total) after each update.
         losses: the mean loss of each batch is appended, a scalar on ``device`` that is not read back here. A resumed
             training appends those after the interruption alone.
+        loss_curve: gets the same losses, and is kept with the checkpoint.
 
     Returns:
         The loss of the last batch, a scalar on ``device``.
@@ -141,7 +144,8 @@ def fit(
     augment_stream = generator(seed, "augment", device=device)
     optimizer = _optimizer(net, recipe)
     points = [] if curve is None else curve.points
-    keeper = Checkpoint(checkpoint, TrainingState(net, optimizer, (order_stream, augment_stream), points, device))
+    state = TrainingState(net, optimizer, (order_stream, augment_stream), points, device, loss_curve)
+    keeper = Checkpoint(checkpoint, state)
     loss = torch.zeros((), device=device)
     cuda = [device] if device.type == "cuda" else []
     layout = torch.channels_last if cuda else torch.contiguous_format
@@ -168,6 +172,8 @@ def fit(
                 optimizer.step()
                 if losses is not None:
                     losses.append(loss)
+                if loss_curve is not None:
+                    loss_curve.add(epoch, loss)
                 if on_update is not None:
                     on_update(step + 1, total)
             if curve is not None and epoch + 1 in curve.epochs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,20 +41,39 @@ class Job:
         """Candidate, score and setting: two jobs with the same key measure the same."""
         return self.candidate, self.task.score, self.task.setting
 
+    @property
+    def keys(self) -> tuple[tuple[str, str, str], ...]:
+        """The keys of everything that the job measures; the last is its own."""
+        return *((self.candidate, other, self.task.setting) for other in self.task.others), self.key
+
     def checkpoint(self, folder: Path | None, seed: int) -> Path | None:
         """The file in ``folder`` that keeps a long training with ``seed`` while it runs; None without a folder."""
         return None if folder is None else folder / f"{config_hash(self.key, seed)[:32]}.pt"
 
-    def evaluation(self, seed: int, fit: Fit) -> Evaluation:
-        """The row of the table of evaluations for the ``fit`` with ``seed``."""
-        candidate, score, setting = self.key
-        return Evaluation(**vars(fit), candidate=candidate, params=self.params, score=score, setting=setting, seed=seed)
+    def result(self, seed: int, fits: Mapping[str, Fit], *, finished: bool) -> Result:
+        """The result for the ``fits`` with ``seed``, by score. ``finished`` says whether it is the job's last."""
+        rows = tuple(
+            Evaluation(
+                **vars(fits[score]), candidate=candidate, params=self.params, score=score, setting=setting, seed=seed
+            )
+            for candidate, score, setting in self.keys
+            if score in fits
+        )
+        return Result(self, rows, finished)
 
 
 @dataclass(frozen=True)
 class Result:
-    """The evaluation of one seed of ``job``; ``finished`` says whether it was the job's last."""
+    """What one seed of ``job`` gave; ``finished`` says whether it was the job's last.
+
+    The evaluation of the job's own score comes last, so that the others are stored when it is.
+    """
 
     job: Job
-    evaluation: Evaluation
+    evaluations: tuple[Evaluation, ...]
     finished: bool
+
+    @property
+    def seed(self) -> int:
+        """The seed of every evaluation."""
+        return self.evaluations[-1].seed

@@ -41,6 +41,7 @@ _EVALUATIONS = sql.Table(
     sql.Column("failure", sql.Text),
     sql.Column("curve", sql.Text),  # (epoch, accuracy) as JSON; empty unless the training was watched
     sql.Column("joules", sql.Double),
+    sql.Column("train_losses", sql.Text),  # as JSON; empty for a score without training and in rows before version 0.2
     sql.Column("failure_kind", sql.String(32)),  # a FailureKind; a row of an earlier version has none
 )
 _CLAIMS = sql.Table(
@@ -162,7 +163,12 @@ class Ledger:
             return None
         curve = tuple((int(epoch), float(value)) for epoch, value in json.loads(row["curve"] or "[]"))
         kind = row["failure_kind"] or _kind_of(row["failure"])
-        own = {"params": json.loads(row["params"]), "curve": curve, "failure_kind": kind and FailureKind(kind)}
+        own = {
+            "params": json.loads(row["params"]),
+            "curve": curve,
+            "failure_kind": kind and FailureKind(kind),
+            "train_losses": tuple(json.loads(row["train_losses"] or "[]")),
+        }
         return Evaluation(**{**row, **own})
 
     def add(self, evaluation: Evaluation) -> None:
@@ -170,7 +176,9 @@ class Ledger:
         curve = json.dumps(evaluation.curve) if evaluation.curve else None
         kind = None if evaluation.failure_kind is None else evaluation.failure_kind.value
         values = asdict(evaluation)
-        values |= {"params": json.dumps(evaluation.params), "curve": curve, "failure_kind": kind}
+        losses = json.dumps(evaluation.train_losses) if evaluation.train_losses else None
+        own = {"params": json.dumps(evaluation.params), "curve": curve, "failure_kind": kind, "train_losses": losses}
+        values |= own
 
         def write() -> None:
             try:

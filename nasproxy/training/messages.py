@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 from nasproxy.spaces import Params
 from nasproxy.training.results import FailureKind, Fit
@@ -35,10 +35,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """From a worker: the ``fit`` of ``seed``; or ``bug``, the traceback of an error; or neither, a sign of life."""
+    """From a worker: the ``fits`` of ``seed``, by score; or ``bug``, the traceback of an error; or a sign of life."""
 
     seed: int | None = None
-    fit: Fit | None = None
+    fits: dict[str, Fit] | None = None
     bug: str | None = None
 
     def to_line(self) -> str:
@@ -52,10 +52,14 @@ class Answer:
             ValueError: when the line was cut, because its worker died while it wrote.
         """
         content = json.loads(line)
-        fit = content["fit"]
-        if fit is not None:
-            kind = fit["failure_kind"]
-            fit["failure_kind"] = None if kind is None else FailureKind(kind)
-            fit["curve"] = tuple((epoch, value) for epoch, value in fit["curve"])
-            content["fit"] = Fit(**fit)
+        if content["fits"] is not None:
+            content["fits"] = {score: _fit(values) for score, values in content["fits"].items()}
         return cls(**content)
+
+
+def _fit(values: dict[str, Any]) -> Fit:
+    kind = values["failure_kind"]
+    values["failure_kind"] = None if kind is None else FailureKind(kind)
+    values["curve"] = tuple((epoch, value) for epoch, value in values["curve"])
+    values["train_losses"] = tuple(values["train_losses"])
+    return Fit(**values)

@@ -131,7 +131,7 @@ class Processes:
     def _hand(self, worker: WorkerHandle, job: Job) -> None:
         without_held_out = replace(job.task, held_out=NO_IMAGES)  # many tasks share the held-out images
         order = Order(
-            task=self._shared.file((job.task.score, job.task.setting), without_held_out),
+            task=self._shared.file((job.task.score, job.task.others, job.task.setting), without_held_out),
             held_out=self._shared.file(id(job.task.held_out), job.task.held_out),
             builder=self._shared.file(job.builder.hash, job.builder),
             candidate=job.candidate,
@@ -159,16 +159,18 @@ class Processes:
         if answer.bug is not None:
             raise RuntimeError(f"A worker failed with an unexpected error:\n{answer.bug}")
         job = worker.job
-        if answer.fit is None or answer.seed is None or job is None:
+        if answer.fits is None or answer.seed is None or job is None:
             return []  # a sign of life
-        if answer.fit.failure_kind is FailureKind.OUT_OF_MEMORY and self.size > 1 and self._alone is not worker:
+        short_of_memory = any(fit.failure_kind is FailureKind.OUT_OF_MEMORY for fit in answer.fits.values())
+        if short_of_memory and self.size > 1 and self._alone is not worker:
             self._ran_out_of_memory(worker, job)
             return []
         worker.open_seeds.remove(answer.seed)
         finished = not worker.open_seeds
         if finished:
             self._set_idle(worker)
-        return [Result(job, job.evaluation(answer.seed, self._own_share(answer.fit)), finished)]
+        shares = {score: self._own_share(fit) for score, fit in answer.fits.items()}
+        return [job.result(answer.seed, shares, finished=finished)]
 
     def _own_share(self, fit: Fit) -> Fit:
         """``fit`` with a share of the joules, which are those of the device while all workers were busy."""
@@ -201,7 +203,7 @@ class Processes:
             self._for_one_alone.append(replace(job, seeds=seeds))
             return []
         failed = failed_fit(FailureKind.WORKER_DIED, f"its worker {reason}, and {attempts} attempts ended so", 0.0)
-        return [Result(job, job.evaluation(seed, failed), finished=seed == seeds[-1]) for seed in seeds]
+        return [job.result(seed, {job.task.score: failed}, finished=seed == seeds[-1]) for seed in seeds]
 
     def _replace(self, worker: WorkerHandle) -> None:
         """Puts a fresh process in the place of ``worker``, which has ended."""

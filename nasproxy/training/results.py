@@ -33,6 +33,8 @@ class Fit:
         failure_kind: the same for code. It is given exactly when ``failure`` is.
         curve: ``(epoch, accuracy)`` after some of the epochs, counted from 1; empty unless the training was watched.
         joules: the energy that the device used; None where the device has no meter.
+        train_losses: the mean training loss in each of up to 32 equal parts of the training; empty after a failure, for
+            a score without training, and where an earlier version trained.
     """
 
     value: float | None
@@ -42,6 +44,7 @@ class Fit:
     failure_kind: FailureKind | None = None
     curve: tuple[tuple[int, float], ...] = ()
     joules: float | None = None
+    train_losses: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.failure is None) != (self.failure_kind is None):
@@ -77,7 +80,7 @@ class Evaluation(Fit):
 
 @dataclass(frozen=True, kw_only=True)
 class MeanScore(Fit):
-    """The mean of one candidate's fits: ``value``, ``loss`` and ``curve`` are means, ``seconds`` and ``joules`` sums.
+    """The mean of one candidate's fits: ``seconds`` and ``joules`` are sums, all other numbers means.
 
     Attributes:
         std: the sample standard deviation of ``value``; None for fewer than two seeds.
@@ -92,7 +95,7 @@ def mean_score(fits: Sequence[Fit]) -> MeanScore:
     """Averages one candidate's fits with different seeds. One failed fit fails the candidate, with its reason.
 
     Args:
-        fits: one per seed. ``curve`` and ``joules`` are averaged and added only where every fit has them.
+        fits: one per seed. ``curve``, ``train_losses`` and ``joules`` are there only where every fit has them.
 
     Returns:
         The mean; a failure of the kind ``NOT_MEASURED`` for no fits.
@@ -112,6 +115,10 @@ def mean_score(fits: Sequence[Fit]) -> MeanScore:
     if len({tuple(epoch for epoch, _ in fit.curve) for fit in fits}) == 1:
         by_epoch = zip(*(fit.curve for fit in fits), strict=True)
         curve = tuple((points[0][0], sum(value for _, value in points) / n) for points in by_epoch)
+    train_losses: tuple[float, ...] = ()
+    if len({len(fit.train_losses) for fit in fits}) == 1:
+        train_losses = tuple(sum(part) / n for part in zip(*(fit.train_losses for fit in fits), strict=True))
     energies = [fit.joules for fit in fits if fit.joules is not None]
     joules = sum(energies) if len(energies) == n else None
-    return MeanScore(mean, sum(losses) / n, seconds, curve=curve, joules=joules, std=std, num_seeds=n)
+    loss = sum(losses) / n
+    return MeanScore(mean, loss, seconds, curve=curve, joules=joules, train_losses=train_losses, std=std, num_seeds=n)

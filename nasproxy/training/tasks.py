@@ -51,6 +51,7 @@ class Task(ABC):
         num_classes: outputs of the net.
         setting: a digest of everything that determines the number besides candidate and seed.
         alone: no other task may run at the same time on the device.
+        others: the scores that the same run gives as well, under the same setting.
     """
 
     score: str
@@ -60,6 +61,7 @@ class Task(ABC):
     num_classes: int
     setting: str
     alone: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -74,6 +76,10 @@ class Task(ABC):
     @abstractmethod
     def run(self, attempt: Attempt) -> Fit:
         """Does the task once. A net that cannot be measured is a failure of the fit, not an error."""
+
+    def run_all(self, attempt: Attempt) -> dict[str, Fit]:
+        """The same, with the fits of ``others``, by score."""
+        return {self.score: self.run(attempt)}
 
 
 @dataclass(frozen=True, kw_only=True)

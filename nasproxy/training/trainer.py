@@ -21,15 +21,15 @@ class Trainer:
         self.device = device
         self._placed: dict[int, tuple[TrainingImages, TrainingImages]] = {}
 
-    def train(self, job: Job, seed: int, beat: Callable[[], None], keep: Path | None) -> Fit:
-        """Does ``job`` with one seed.
+    def train(self, job: Job, seed: int, beat: Callable[[], None], keep: Path | None) -> dict[str, Fit]:
+        """Does ``job`` with one seed: the fit of its score, and of those that its task gives as well.
 
         Args:
             beat: is called now and then, as a sign of life.
             keep: the folder of checkpoints; None keeps nothing.
         """
         task = job.task.of_seed(seed)
-        return task.run(
+        return task.run_all(
             Attempt(
                 build=partial(job.builder.build, job.params, task.input_shape, task.num_classes),
                 train=self._place(task.train),

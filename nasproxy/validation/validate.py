@@ -13,6 +13,7 @@ from nasproxy.config import ValidateConfig
 from nasproxy.data import Dataset
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.report.data import CorrelationReport
+from nasproxy.scores.measuring import shared
 from nasproxy.search.loop import SearchResult
 from nasproxy.training.jobs import Job
 from nasproxy.training.results import Evaluation, FailureKind, MeanScore, mean_score
@@ -116,8 +117,9 @@ def _measure(
     jobs: dict[tuple[int, str, int], Job] = {}
     search, truth = validation.search, validation.truth
     space, seeds = search.inspection.space, tuple(range(search.config.seeds))
+    by_name = dict(zip(tasks.by_name, shared(list(tasks.by_name.values())), strict=True))
     for place, one in enumerate(candidates):
-        wanted = dict(tasks.by_name) if one.group == "sample" else {"proxy": tasks.proxy}
+        wanted = dict(by_name) if one.group == "sample" else {"proxy": tasks.proxy}
         if tasks.full is not None:
             wanted["full"] = tasks.full
         for name, task in wanted.items():

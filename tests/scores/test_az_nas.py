@@ -11,8 +11,8 @@ from torch import nn
 
 from nasproxy.correlation.ranks import log_rank_sum
 from nasproxy.networks import NETWORKS, seeded
-from nasproxy.scores import az_nas
-from nasproxy.scores.az_nas import block_outputs
+from nasproxy.scores import az_nas, fresh_net
+from nasproxy.scores.features import block_outputs
 from nasproxy.scores.patterns import SWAP_CENTRE, SWAP_WIDTH
 from nasproxy.scores.zero_cost import measure
 
@@ -48,7 +48,7 @@ def value(name, net, images, labels, seed=0):
 
 def features_as_measured(net, images, monkeypatch, name):
     """The features that a score saw, with their graph, and the random signs that it drew."""
-    seen, real = {}, az_nas._features
+    seen, real = {}, fresh_net.features_of_noise
     signs, real_signs = [], torch.randint_like
 
     def kept(net, images):
@@ -59,7 +59,7 @@ def features_as_measured(net, images, monkeypatch, name):
         signs.append(real_signs(*args, **kwargs))
         return signs[-1]
 
-    monkeypatch.setattr(az_nas, "_features", kept)
+    monkeypatch.setattr(fresh_net, "features_of_noise", kept)
     monkeypatch.setattr(torch, "randint_like", kept_signs)
     found = value(name, net, images, torch.zeros(len(images), dtype=torch.int64))
     return found, seen["features"], [2 * one - 1 for one in signs]

@@ -19,8 +19,8 @@ def build():
 
 
 def test_adding_a_score_without_training_is_a_function_and_a_line(monkeypatch):
-    def depth(net, images, labels):
-        return float(sum(isinstance(module, torch.nn.Conv2d) for module in net.modules()))
+    def depth(fresh):
+        return float(sum(isinstance(module, torch.nn.Conv2d) for module in fresh.net.modules()))
 
     monkeypatch.setitem(zero_cost.ZERO_COST, "depth", zero_cost.ZeroCost(depth, "Depth", "convolutions; free"))
     monkeypatch.setitem(SCORES, "depth", registry._zero_cost("depth"))  # as the table does for all of ZERO_COST

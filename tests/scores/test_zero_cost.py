@@ -1,5 +1,6 @@
 import copy
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from torch import nn
 
 from nasproxy.networks import NETWORKS, convnet, nasbench201, seeded
 from nasproxy.scores import zero_cost
+from nasproxy.scores.fresh_net import FreshNet
 from nasproxy.scores.zen import ZEN_REPEATS
-from nasproxy.scores.zero_cost import ZERO_COST, measure
+from nasproxy.scores.zero_cost import ZERO_COST, measure, measure_group, together
 
 SHAPE = (3, 8, 8)
 ELSEWHERE = ("meco", "swap", "swap_regularised", "az_expressivity", "az_progressivity", "az_trainability")
@@ -208,7 +210,9 @@ def test_zen_is_its_algorithm():
             delta = (moved - still).abs().sum((1, 2, 3)).mean()
             found.append((torch.log(delta) + torch.log(torch.sqrt(var.mean()))).item())
         torch.manual_seed(0)
-        assert zero_cost.zen(copy.deepcopy(net).train(), images, labels) == pytest.approx(np.mean(found), rel=1e-4)
+        assert zero_cost.zen(FreshNet(copy.deepcopy(net).train(), images, labels)) == pytest.approx(
+            np.mean(found), rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "layer", "group"])
@@ -245,6 +249,67 @@ def test_measures_every_family(name, family):
     assert torch.equal(torch.random.get_rng_state(), before)
     if name != "latency":
         assert measure(name, copy.deepcopy(net), images, labels, seed=0) == found
+
+
+@pytest.mark.parametrize("family", ["convnet", "nasbench201", "mlp"])
+def test_scores_measured_together_are_what_they_are_alone(family):
+    options = {"nasbench201": {"cells": 1, "channels": 4}}
+    net = seeded(lambda: NETWORKS[family](SHAPE, 5, **options.get(family, {})), 0)
+    images, labels = batch(70, SHAPE, 5)  # more than a number of 64 bits has place for
+    groups = together(ZERO_COST)
+    assert sorted(name for group in groups for name in group) == sorted(ZERO_COST)
+    assert sorted(map(len, groups))[-2:] == [3, 8]
+    for group in groups:
+        if "latency" in group:
+            continue
+        for order in (group, group[::-1]):
+            found = measure_group(order, copy.deepcopy(net), images, labels, seed=3)
+            assert found == {name: value(name, net, images, labels, seed=3) for name in group}
+
+
+def test_scores_that_share_a_net_share_its_passes():
+    passes = []
+    net = seeded(lambda: convnet(SHAPE, 3, width=8, depth=2), 0)
+
+    def watch(module, inputs, output):
+        passes.append("forward")
+        output.register_hook(lambda gradient: passes.append("backward"))
+
+    net.register_forward_hook(watch)
+    (group,) = together(("naswot", "swap", "grad_norm", "snip", "fisher", "fisher_released", "jacob_cov"))
+    measure_group(group, net, *batch(8, SHAPE), seed=0)
+    assert passes == ["forward", "backward", "backward"]  # of the loss, and of the outputs
+
+
+def test_one_score_that_cannot_be_measured_leaves_the_others():
+    images, labels = batch(8)
+    net = made(nn.Flatten, lambda: nn.Linear(6, 3))
+    found = measure_group(("naswot", "grad_norm"), net, images, labels, seed=0)
+    assert isinstance(found["naswot"], ValueError)
+    assert found["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("measurable", [True, False])
+def test_a_measured_net_leaves_the_memory_at_once(measurable):
+    """Hooks of a graph and tracebacks could keep it: a search measures thousands."""
+    for group in together(name for name in ZERO_COST if name != "latency"):
+        net = seeded(lambda: convnet(SHAPE, 5, width=4), 0) if measurable else made(nn.Flatten, lambda: nn.Linear(1, 5))
+        seen = weakref.ref(net)
+        found = measure_group(group, net, *batch(8, SHAPE, 5), seed=0)
+        del net
+        assert seen() is None, group
+        assert found
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_net_may_overwrite_its_input(inplace):
+    net = made(lambda: nn.ReLU(inplace), nn.Flatten, lambda: nn.Linear(6, 3))
+    images, labels = batch(8)
+    before = images.clone()
+    (group,) = together(("naswot", "fisher", "jacob_cov"))
+    found = measure_group(group, net, images, labels, seed=0)
+    assert torch.equal(images, before)
+    assert all(isinstance(one, float) for one in found.values())
 
 
 def test_dropout_does_not_act():
@@ -285,7 +350,7 @@ def test_a_net_that_does_not_see_its_images_tells_none_apart():
             return self.weight.expand(len(images), 3)
 
     images, labels = torch.linspace(-1, 1, 256).reshape(4, 1, 8, 8), torch.arange(4) % 3
-    assert zero_cost.jacob_cov(Blind(), images, labels) == -math.inf
+    assert measure("jacob_cov", Blind(), images, labels, seed=0) == -math.inf
     zeros = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 0)
     nn.init.zeros_(zeros[1].weight)
-    assert zero_cost.jacob_cov(zeros, images, labels) == -math.inf
+    assert measure("jacob_cov", zeros, images, labels, seed=0) == -math.inf

@@ -91,7 +91,7 @@ def train(crew, jobs, timeout=90.0):
         while waiting and crew.free:
             crew.submit(waiting.pop(0))
         for result in crew.results(1.0, lambda: None):
-            found.setdefault((result.job.params["does"], result.job.params["width"]), []).append(result.evaluation)
+            found.setdefault((result.job.params["does"], result.job.params["width"]), []).extend(result.evaluations)
             if result.finished:
                 open_jobs.discard(result.job.key)
     return found
@@ -157,7 +157,7 @@ def test_a_worker_killed_from_outside_costs_nothing(space, task, tmp_path):
         found = train(crew, jobs[1:])
         while ("well", 2) not in found or len(found["well", 2]) < 3:
             for result in crew.results(1.0, lambda: None):
-                found.setdefault((result.job.params["does"], result.job.params["width"]), []).append(result.evaluation)
+                found.setdefault((result.job.params["does"], result.job.params["width"]), []).extend(result.evaluations)
     assert {key: sorted(e.seed for e in own) for key, own in found.items()} == {
         ("well", width): [0, 1, 2] for width in (2, 4, 8)
     }

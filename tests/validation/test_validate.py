@@ -216,8 +216,8 @@ def test_a_score_that_cannot_be_measured_is_left_out_with_the_reason(parts, tmp_
 def test_a_score_of_minus_infinity_ranks_last(parts, tmp_path, cpu, monkeypatch):
     from nasproxy.scores import zero_cost
 
-    def params_or_nothing(net, images, labels):
-        count = sum(p.numel() for p in net.parameters())
+    def params_or_nothing(fresh):
+        count = sum(p.numel() for p in fresh.net.parameters())
         return float(count) if count > 300 else -math.inf
 
     monkeypatch.setitem(zero_cost.ZERO_COST, "synflow", zero_cost.ZeroCost(params_or_nothing, "SynFlow", "a stand-in"))
