@@ -12,7 +12,7 @@ from nasproxy.report.wording import rho_text
 class ColumnSet:
     """Columns that a model learned from: ρ of its cross-validated order with full accuracy.
 
-    ``columns`` are the names of scores; the space's parameters are in every set.
+    ``columns`` are the names of scores, and of the losses of those that train; the space's parameters are in every set.
     """
 
     name: str

@@ -149,6 +149,21 @@ class ScoreSummary:
 
 
 @dataclass(frozen=True)
+class LossCurves:
+    """ρ with full accuracy of the score ``name``, and of the training losses of the same trainings.
+
+    ``total`` is the sum of the losses, ``late`` their mean in the last fifth. A low loss is good, so a score that ranks
+    well has negative numbers. ``late`` is None for a training of one epoch.
+    """
+
+    name: str
+    label: str
+    accuracy: Estimate
+    total: Estimate
+    late: Estimate | None
+
+
+@dataclass(frozen=True)
 class Failure:
     """A training that gave no number, and why."""
 
@@ -246,6 +261,7 @@ class CorrelationReport:
     rivals: tuple[ParameterRival, ...] = ()
     against_rivals: tuple[AgainstRival, ...] = ()  # every score against every rival
     calibration: Calibration | None = None  # None: too few candidates, or the report is an old one
+    loss_curves: tuple[LossCurves, ...] = ()  # of trained scores whose training losses were kept
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)

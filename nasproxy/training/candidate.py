@@ -59,7 +59,7 @@ def train_candidate(
     """
     before = seconds_before(checkpoint)
     start = time.perf_counter() - (before or 0.0)
-    joules = energy_meter(device) if before is None else None  # the energy before an interruption is not known
+    joules = _energy_meter(device, known=before is None)
     shape = train.images.shape[1], train.images.shape[2], train.images.shape[3]
 
     def elapsed() -> float:
@@ -68,8 +68,7 @@ def train_candidate(
     def attempt(fewer: int | None) -> Fit:
         """Trains with at most ``fewer`` images per pass; None: as many as train fastest."""
         net = seeded(build, derive_seed(seed, "init")).to(device)
-        if losses:
-            losses.clear()  # of an attempt that ran out of memory
+        (losses or []).clear()  # of an attempt that ran out of memory
         size = images_per_pass(net, shape, device) if fewer is None else fewer
         passes = Passes(size, precision, compiles(net, shape, recipe.epochs * len(train.images), device))
         measuring = min(size or MEASURING_BATCH, MEASURING_BATCH)
@@ -98,14 +97,18 @@ def train_candidate(
         if not math.isfinite(loss):
             return failed_fit(FailureKind.DIVERGED, f"diverged: the held-out loss became {loss}", elapsed())
         points = () if curve is None else (*curve.points, (recipe.epochs, accuracy))
-        energy = joules() if joules else None
-        return Fit(accuracy, loss, elapsed(), curve=points, joules=energy, train_losses=loss_curve.values())
+        return Fit(accuracy, loss, elapsed(), curve=points, joules=joules(), train_losses=loss_curve.values())
 
     largest = min(recipe.batch_size, len(train.images))
     try:
         return _with_fewer_images(attempt, largest, lambda: couples_images(seeded(build, 0), shape), device, elapsed)
     except (RuntimeError, ValueError) as error:
         return failure_of(error, elapsed())
+
+
+def _energy_meter(device: torch.device, *, known: bool) -> Callable[[], float | None]:
+    """The joules since this call; None without a meter. Those before an interruption are not known."""
+    return (energy_meter(device) if known else None) or (lambda: None)
 
 
 def _with_fewer_images(

@@ -13,6 +13,7 @@ from nasproxy.picking.crossval import RELIABLE, cross_validated
 from nasproxy.report.calibration import Added, Calibration, ColumnSet
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.spaces import SpaceInspection
+from nasproxy.validation.loss_curves import loss_columns
 from nasproxy.validation.measured import ValidatedCandidate, truths_of
 
 LABELS = {
@@ -51,6 +52,12 @@ def calibration_of(
         return None
     free = [name for name in columns if name in ZERO_COST and name not in UNSTABLE]
     trained = [name for name in columns if name not in ZERO_COST and name in labels]
+    # Of a training, its losses say more than its accuracy.
+    losses = {
+        name: {f"{name}: {word}": own for word, own in loss_columns([one.scores[name] for one in complete]).items()}
+        for name in trained
+        if all(name in one.scores for one in complete)
+    }
     sets = {
         "everything": (*free, *trained),
         "no_proxy": (*free, *(name for name in trained if name != "proxy")),
@@ -65,7 +72,9 @@ def calibration_of(
         for one in inspection.space.parameters
     }
     sets = {name: own for name, own in sets.items() if set(own) <= columns.keys() and (own or parameters)}
-    places = {name: cross_validated(_columns(own, columns, parameters), truth, seed=seed) for name, own in sets.items()}
+    sets = {name: tuple(one for first in own for one in (first, *losses.get(first, ()))) for name, own in sets.items()}
+    known = dict(columns) | {name: column for own in losses.values() for name, column in own.items()}
+    places = {name: cross_validated(_columns(own, known, parameters), truth, seed=seed) for name, own in sets.items()}
 
     def gap(more: str, less: str, words: str) -> Added:
         second = places[less] if less in places else columns[less]
@@ -95,13 +104,12 @@ def calibration_of(
 def _columns(
     names: Sequence[str], columns: Mapping[str, np.ndarray], parameters: Mapping[str, Sequence[object]]
 ) -> Columns:
-    """The columns ``names``, of which scores that train nothing give the prior vote; one trained score is its own."""
+    """The columns ``names``, of which scores that train nothing give the prior vote; else the first column is it."""
     free = {name: columns[name] for name in names if name in ZERO_COST}
     trained = {name: columns[name] for name in names if name not in ZERO_COST}
     found = columns_of(free, parameters, trained)
-    if len(trained) == 1 and not free:
-        (own,) = trained.values()
-        return Columns(standardised(normal_scores(own)), found.features)
+    if trained and not free:
+        return Columns(standardised(normal_scores(columns[names[0]])), found.features)
     return found
 
 

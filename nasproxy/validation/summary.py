@@ -44,6 +44,7 @@ from nasproxy.training.tasks import Task, TrainingTask
 from nasproxy.validation.calibration import calibration_of
 from nasproxy.validation.costs import costs
 from nasproxy.validation.failures import failures, ranking_score, with_failures_last
+from nasproxy.validation.loss_curves import loss_curves_of
 from nasproxy.validation.measured import (
     COUNTED,
     TRUTHS,
@@ -118,6 +119,9 @@ def report_of(
         against_rivals=against,
         calibration=calibration_of(
             complete, columns, {one.name: one.label for one in summaries}, search.inspection, config.seed
+        ),
+        loss_curves=loss_curves_of(
+            complete, columns, {name: tasks.by_name[name].label for name in tasks.trained}, config.seed
         ),
         stuck=stuck_seeds(candidates, ("full", *tasks.trained), dataset.val),
         notes=(),

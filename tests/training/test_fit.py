@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -343,6 +344,24 @@ def test_a_curve_is_measured_at_few_epochs_and_ends_with_the_value():
     assert dict(long.curve)[2] == short.value
 
 
+@pytest.mark.parametrize(("epochs", "parts"), [(1, 1), (6, 6), (37, 1), (40, 20), (64, 32)])
+def test_training_losses_are_means_over_equal_parts(epochs, parts):
+    recipe, losses = Recipe(lr=0.05, epochs=epochs, batch_size=25), []
+    arguments = (small_net, data_of(), data_of("val"), recipe)
+    found = train_candidate(*arguments, seed=0, device=CPU, losses=losses)
+    each = [one.item() for one in losses]
+    assert len(each) == num_updates(recipe, len(data_of().images))
+    expected = [np.mean(part) for part in np.array_split(each, parts)]
+    assert found.train_losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_failed_training_has_no_losses():
+    arguments = (small_net, data_of(), data_of("val"), Recipe(lr=1e30, epochs=3, batch_size=25))
+    found = train_candidate(*arguments, seed=0, device=CPU)
+    assert found.failure is not None
+    assert found.train_losses == ()
+
+
 def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", -1.0)
     recipe = Recipe(lr=0.05, epochs=6, batch_size=32)
@@ -368,7 +387,25 @@ def test_a_curve_survives_an_interruption(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         trained(tmp_path / "c.pt", at_most=13)
     assert torch.load(tmp_path / "c.pt", weights_only=True)["curve"]
-    assert trained(tmp_path / "c.pt").curve == whole.curve
+    resumed = trained(tmp_path / "c.pt")
+    assert resumed.curve == whole.curve
+    assert resumed.train_losses == whole.train_losses
+    assert len(whole.train_losses) == 6
+
+
+def test_losses_that_an_earlier_version_did_not_keep_are_not_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", -1.0)
+    checkpoint = tmp_path / "c.pt"
+    settings = {"seed": 0, "device": CPU, "checkpoint": checkpoint}
+    arguments = (small_net, data_of(), data_of("val"), Recipe(lr=0.05, epochs=4, batch_size=32))
+    first = train_candidate(*arguments, **settings)
+    old = torch.load(checkpoint, weights_only=True)
+    del old["losses"]
+    torch.save(old, checkpoint)
+    second = train_candidate(*arguments, **settings)
+    assert second.value == first.value
+    assert second.train_losses == ()
+    assert torch.load(checkpoint, weights_only=True)["losses"] is not None
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def test_a_table_of_an_earlier_version_gets_its_columns(tmp_path):
     old.commit()
     old.close()
     ledger = Ledger(tmp_path / "e.sqlite")
-    assert ledger.get(*KEY, 0).curve == ()
+    assert ledger.get(*KEY, 0).curve == ledger.get(*KEY, 0).train_losses == ()
     assert ledger.get(*KEY, 0).value == 0.5
-    row = replace(evaluation(1), curve=((1, 0.25), (2, 0.5)), joules=12.5)
+    row = replace(evaluation(1), curve=((1, 0.25), (2, 0.5)), joules=12.5, train_losses=(2.5, 1.25))
     ledger.add(row)
     ledger.close()
     again = Ledger(tmp_path / "e.sqlite")

@@ -8,15 +8,20 @@ import pytest
 from nasproxy.report.calibration import Added, Calibration, ColumnSet, calibration_words
 from nasproxy.training.results import MeanScore
 from nasproxy.validation.calibration import calibration_of
+from nasproxy.validation.loss_curves import loss_curves_of
 
 LABELS = {"proxy": "Proxy set", "random_subset": "Random real images", "params": "Parameters", "naswot": "NASWOT"}
 
 
-def made(n=32, seed=0, proxy=0.0, known=1.0):
-    """Size tells ``known`` of the truth of these candidates, the proxy score ``proxy``, and random images nothing."""
+def made(n=32, seed=0, proxy=0.0, known=1.0, losses=None):
+    """Size tells ``known`` of the truth of these candidates, the proxy score ``proxy``, and random images nothing.
+
+    The training losses on the proxy set tell ``losses`` of the truth; None: there are none.
+    """
     rng = np.random.default_rng(seed)
     size, own, rest = rng.normal(size=(3, n))
-    truth = 0.7 + 0.05 * (known * size + proxy * own + 0.3 * rest)
+    curve = rng.normal(size=n)
+    truth = 0.7 + 0.05 * (known * size + proxy * own + 0.3 * rest - (losses or 0.0) * curve)
     columns = {
         "proxy": own,
         "random_subset": rng.normal(size=n),
@@ -26,9 +31,10 @@ def made(n=32, seed=0, proxy=0.0, known=1.0):
     complete = [
         SimpleNamespace(
             candidate=SimpleNamespace(params={"norm": rng.choice(["a", "b"])}),
-            scores={"full": MeanScore(value, None, 1.0)},
+            scores={"full": MeanScore(value, None, 1.0)}
+            | ({} if losses is None else {"proxy": MeanScore(0.5, 1.0, 1.0, train_losses=(3 + loss, 2 + loss))}),
         )
-        for value in truth
+        for value, loss in zip(truth, curve, strict=True)
     ]
     inspection = SimpleNamespace(space=SimpleNamespace(parameters=[SimpleNamespace(name="norm")]))
     return calibration_of(complete, columns, LABELS, inspection, seed)
@@ -102,3 +108,45 @@ def test_a_score_that_is_missing_leaves_its_sets_out(missing):
     found = calibration_of(complete, columns, LABELS, inspection, 0)
     assert all(missing not in one.columns for one in found.sets)
     assert found.set_named("everything") is not None
+
+
+def test_the_losses_of_a_training_are_columns_beside_its_accuracy():
+    found = made(losses=1.0)
+    named = found.set_named("free_proxy").columns
+    assert named == (
+        "params",
+        "naswot",
+        "proxy",
+        "proxy: held-out loss",
+        "proxy: training losses",
+        "proxy: late training loss",
+    )
+    assert found.set_named("free").columns == found.set_named("no_proxy").columns[:2]
+    assert not any("proxy" in name for name in found.set_named("no_proxy").columns)
+    assert found.added_by("free_proxy", "free").difference.low > 0
+    assert found.set_named("proxy").columns[0] == "proxy"
+
+
+def test_how_training_losses_agree_with_the_truth():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=24)
+    losses = [(2 - 0.1 * value, 1.5, 1.2, 1.0, 0.5 + 0.1 * value) for value in truth]
+    complete = [
+        SimpleNamespace(
+            scores={
+                "full": MeanScore(value, None, 1.0),
+                "proxy": MeanScore(value, 1.0, 1.0, train_losses=curve),
+                "early_stop": MeanScore(value, 1.0, 1.0, train_losses=curve[:1]),
+                "old": MeanScore(value, 1.0, 1.0),
+            }
+        )
+        for value, curve in zip(truth, losses, strict=True)
+    ]
+    columns = dict.fromkeys(("proxy", "early_stop", "old"), truth)
+    rows = loss_curves_of(complete, columns, {"proxy": "Proxy set", "early_stop": "Early stop", "old": "Old"}, 0)
+    proxy, early = rows
+    assert (proxy.name, early.name) == ("proxy", "early_stop")
+    assert proxy.accuracy.value == proxy.late.value == 1.0
+    assert early.total.value == -1.0
+    assert early.late is None
+    assert loss_curves_of([], {}, {"proxy": "Proxy set"}, 0) == ()
