@@ -164,6 +164,23 @@ class LossCurves:
 
 
 @dataclass(frozen=True)
+class RegretPoint:
+    """The mean regret, in accuracy, for ``cost`` full trainings; the interval is over replays."""
+
+    cost: float
+    regret: Estimate
+
+
+@dataclass(frozen=True)
+class ReplayedWay:
+    """A way of picking, replayed on parts of the sample."""
+
+    name: str
+    label: str
+    points: tuple[RegretPoint, ...]
+
+
+@dataclass(frozen=True)
 class Failure:
     """A training that gave no number, and why."""
 
@@ -262,6 +279,7 @@ class CorrelationReport:
     against_rivals: tuple[AgainstRival, ...] = ()  # every score against every rival
     calibration: Calibration | None = None  # None: too few candidates, or the report is an old one
     loss_curves: tuple[LossCurves, ...] = ()  # of trained scores whose training losses were kept
+    replays: tuple[ReplayedWay, ...] = ()  # of ways of picking, on the sample; the plan of --compute first
 
     def score(self, name: str) -> ScoreSummary | None:
         return next((score for score in self.scores if score.name == name), None)

@@ -55,6 +55,7 @@ from nasproxy.validation.measured import (
     truths_of,
 )
 from nasproxy.validation.pictures import pictures_of
+from nasproxy.validation.replays import replayed_ways
 from nasproxy.validation.score_tasks import ScoreTasks
 from nasproxy.validation.seeds import stuck_seeds, with_medians
 from nasproxy.validation.truth_length import length_of, with_lengths
@@ -123,6 +124,7 @@ def report_of(
         loss_curves=loss_curves_of(
             complete, columns, {name: tasks.by_name[name].label for name in tasks.trained}, config.seed
         ),
+        replays=replayed_ways(complete, columns, search.inspection, config.seed),
         stuck=stuck_seeds(candidates, ("full", *tasks.trained), dataset.val),
         notes=(),
         reproducibility=reproducibility(validation, tasks.proxy.recipe),

@@ -4,7 +4,7 @@ One file a question: trust.py, choose.py with lines.py, misjudgement.py. A figur
 lack some) is left out.
 """
 
-from nasproxy.report.charts.choose import against_k, fronts, history, size_front
+from nasproxy.report.charts.choose import against_k, fronts, history, replays, size_front
 from nasproxy.report.charts.common import MANY, Chart, baselines, is_accuracy, main_score, numbered
 from nasproxy.report.charts.lengths import against_length, length_table, longer_training
 from nasproxy.report.charts.lines import curves_of_learning, parallel
@@ -48,6 +48,7 @@ __all__ = [
     "part_name",
     "parts_chart",
     "places_text",
+    "replays",
     "residuals",
     "share_text",
     "size_front",
