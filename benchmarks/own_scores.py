@@ -97,15 +97,17 @@ def measured(space: Space, name: str, tasks: list[Task]) -> dict[str, float | st
     return row | {name: f"{value:.3f}" for name, value in seconds.items()}
 
 
-def measure_rows(space: Space, order: list[str], dataset: Dataset, path: Path, minutes: float) -> None:
-    """Adds rows for so many minutes."""
+def measure_rows(
+    space: Space, order: list[str], dataset: Dataset, path: Path, minutes: float, names: tuple[str, ...]
+) -> None:
+    """Adds rows of the scores ``names`` for so many minutes."""
     known = set(pd.read_csv(path, dtype=str)[space.key]) if path.exists() else set()
-    tasks = shared([minibatch_task(name, dataset, 0) for name in MEASURED])
+    tasks = shared([minibatch_task(name, dataset, 0) for name in names])
     covered = {other for task in tasks for other in task.others}
     tasks = [task for task in tasks if task.score not in covered]
     until = time.monotonic() + 60 * minutes
     with path.open("a", newline="") as file:
-        columns = [space.key, *COUNTED, *MEASURED, "seconds", "seconds_of_others"]
+        columns = [space.key, *COUNTED, *names, "seconds", "seconds_of_others"]
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if not known:
             writer.writeheader()
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--truth", required=True, help="FILE:COLUMN,…")
     parser.add_argument("--published", help="a table of the same scores")
     parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--without", default="", help="slow scores that are left out, such as grasp,zen")
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--rows", type=Path)
     args = parser.parse_args()
@@ -129,10 +132,11 @@ def main() -> None:
     truth = pd.read_csv(path, dtype={space.key: str}).set_index(space.key)[columns.split(",")]
     published = pd.read_csv(args.published).set_index(space.key).rename(columns=ALIASES) if args.published else None
     torch.set_num_threads(1)
+    chosen = tuple(name for name in MEASURED if name not in args.without.split(","))
     if args.minutes:
         names = truth.index if published is None else truth.index.intersection(published.index)
         dataset = load_dataset(args.dataset, offline=True)
-        measure_rows(space, drawn(space, list(names)), dataset, rows, args.minutes)
+        measure_rows(space, drawn(space, list(names)), dataset, rows, args.minutes, chosen)
     table = pd.read_csv(rows, dtype={space.key: str}).set_index(space.key)
     accuracy = truth.loc[table.index]
     seconds, others = table.seconds.mean(), table.seconds_of_others.mean()
@@ -143,6 +147,8 @@ def main() -> None:
         rho = rank_correlation(first, others)
         found["one training"] = [rho.value, rho.low, rho.high, None]
     for name in (*COUNTED, *MEASURED):
+        if name not in table:
+            continue
         known = table[name].notna().to_numpy()
         own, target = table[name].to_numpy(float)[known], accuracy.mean(axis=1).to_numpy(float)[known]
         rho = rank_correlation(own, target)

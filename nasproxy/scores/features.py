@@ -19,9 +19,14 @@ NO_FEATURES = (nn.Flatten, nn.AdaptiveAvgPool2d)  # modules whose outputs are no
 def features_of_noise(net: nn.Module, images: Tensor) -> list[Tensor]:
     """The features ``F_l`` of all blocks of ``net`` for noise of the shape of the first ``NOISE_IMAGES`` images [AZ].
 
-    Weights are drawn by Kaiming's rule with fan-in, norms scale by 1 and shift by 0, and the noise is standard normal,
-    all from torch's global generator.
+    The weights are drawn anew, see :func:`draw_weights`. The noise is standard normal.
     """
+    draw_weights(net)
+    return block_outputs(net, torch.randn_like(images[:NOISE_IMAGES]))
+
+
+def draw_weights(net: nn.Module) -> None:
+    """Draws weights by Kaiming's rule with fan-in [AZ], from torch's global generator; norms scale by 1, shift by 0."""
     for module in net.modules():
         if isinstance(module, LAYERS):
             nn.init.kaiming_normal_(module.weight, mode="fan_in")
@@ -29,7 +34,6 @@ def features_of_noise(net: nn.Module, images: Tensor) -> list[Tensor]:
             nn.init.ones_(module.weight)
         if isinstance(module, LAYERS + NORMS) and module.bias is not None:
             nn.init.zeros_(module.bias)
-    return block_outputs(net, torch.randn_like(images[:NOISE_IMAGES]))
 
 
 def block_outputs(net: nn.Module, images: Tensor) -> list[Tensor]:

@@ -19,6 +19,7 @@ from nasproxy.scores.fresh_net import FreshNet
 # μ and σ of SWAP's regularisation, for thousands of parameters. [SWAP] tunes them for each space, and those for one
 # space say nothing of another. These favour about 500,000 parameters.
 SWAP_CENTRE, SWAP_WIDTH = 500.0, 250_000.0
+SOME_CHANNELS = 8  # of an output, in the cheaper variant of [MeCo]
 
 
 def swap(fresh: FreshNet) -> float:
@@ -62,7 +63,6 @@ def swap_regularised(fresh: FreshNet) -> float:
     return swap(fresh) * math.exp(-((thousands - SWAP_CENTRE) ** 2) / SWAP_WIDTH)
 
 
-@torch.no_grad()
 def meco(fresh: FreshNet) -> float:
     """The sum over modules of the least eigenvalue of the correlation between the channels of their output [MeCo].
 
@@ -72,16 +72,34 @@ def meco(fresh: FreshNet) -> float:
 
     Cost: one forward pass of one image.
     """
+    return _meco(fresh, None)
+
+
+def meco_opt(fresh: FreshNet) -> float:
+    """:func:`meco` of eight random channels of each output of ``c`` channels, times ``c / 8`` [MeCo].
+
+    Cost: one forward pass of one image.
+    """
+    return _meco(fresh, SOME_CHANNELS)
+
+
+@torch.no_grad()
+def _meco(fresh: FreshNet, some: int | None) -> float:
     found: list[float] = []
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[1] > 1 and output[0, 0].numel() > 1:
-            found.append(_least_eigenvalue(output[0].flatten(1).double()))
+            channels, times = output[0].flatten(1).double(), 1.0
+            if some is not None and len(channels) > some:
+                times = len(channels) / some
+                channels = channels[torch.randperm(len(channels), device=channels.device)[:some]]
+            found.append(times * _least_eigenvalue(channels))
 
     leaves = [module for module in fresh.net.modules() if not list(module.children())]
+    noise = torch.randn_like(fresh.images[:1])
     handles = [module.register_forward_hook(watch) for module in leaves]
     try:
-        fresh.net.eval()(torch.randn_like(fresh.images[:1]))
+        fresh.net.eval()(noise)
     finally:
         for handle in handles:
             handle.remove()

@@ -43,7 +43,8 @@ from nasproxy.scores.fresh_net import (
     gradients_of,
 )
 from nasproxy.scores.layers import NORMS, hooked
-from nasproxy.scores.patterns import meco, swap, swap_regularised
+from nasproxy.scores.patterns import meco, meco_opt, swap, swap_regularised
+from nasproxy.scores.vkdnw import vkdnw
 from nasproxy.scores.zen import zen
 from nasproxy.spaces import num_flops
 
@@ -343,6 +344,7 @@ ZERO_COST: dict[str, ZeroCost] = {
     "synflow": ZeroCost(synflow, "SynFlow", "product of weights along all paths; a pass of one image"),
     "naswot": ZeroCost(naswot, "NASWOT", "linear regions that tell images apart; a forward pass", reads=(SIGNS,)),
     "meco": ZeroCost(meco, "MeCo", "channels that say different things; a forward pass of one image"),
+    "meco_opt": ZeroCost(meco_opt, "MeCo, eight channels", "the same of eight random channels of each output"),
     "swap": ZeroCost(swap, "SWAP", "patterns of activations that neurons tell apart; a forward pass", reads=(SIGNS,)),
     "swap_regularised": ZeroCost(
         swap_regularised, "SWAP, regularised", "the same, for nets of half a million weights", reads=(SIGNS,)
@@ -385,5 +387,6 @@ ZERO_COST: dict[str, ZeroCost] = {
     ),
     "zico": ZeroCost(zico, "ZiCo", "gradients large beside their spread; two forward and backward passes of half size"),
     "zen": ZeroCost(zen, "Zen-score", "how much noise moves the features; eight forward passes of 16 images"),
+    "vkdnw": ZeroCost(vkdnw, "VKDNW", "how evenly weights carry information; 160 backward passes of one image"),
     "grasp": ZeroCost(grasp, "GraSP", "how a step changes the gradient's norm; a pass of second order"),
 }

@@ -1,4 +1,4 @@
-"""The scores of AZ-NAS, SWAP and MeCo against slow loops, and their aggregate."""
+"""The scores of AZ-NAS, SWAP, MeCo and VKDNW against slow loops, and their aggregate."""
 
 import copy
 import math
@@ -9,14 +9,25 @@ import torch
 from scipy.stats import rankdata
 from torch import nn
 
+from nasproxy.core.randomness import derive_seed
 from nasproxy.correlation.ranks import log_rank_sum
 from nasproxy.networks import NETWORKS, seeded
 from nasproxy.scores import az_nas, fresh_net
-from nasproxy.scores.features import block_outputs
+from nasproxy.scores.features import block_outputs, draw_weights
 from nasproxy.scores.patterns import SWAP_CENTRE, SWAP_WIDTH
+from nasproxy.scores.vkdnw import fisher_information
 from nasproxy.scores.zero_cost import measure
 
-NAMES = ("az_expressivity", "az_progressivity", "az_trainability", "swap", "swap_regularised", "meco")
+NAMES = (
+    "az_expressivity",
+    "az_progressivity",
+    "az_trainability",
+    "swap",
+    "swap_regularised",
+    "meco",
+    "meco_opt",
+    "vkdnw",
+)
 
 
 def small(stride=2):
@@ -261,6 +272,69 @@ def test_meco_is_the_least_eigenvalue_of_each_modules_correlation():
             np.fill_diagonal(correlation, 1.0)
             expected += np.linalg.eigvalsh(correlation)[0]
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def wide():
+    return seeded(
+        lambda: nn.Sequential(nn.Conv2d(2, 24, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 3)), 0
+    )
+
+
+def test_meco_of_eight_channels_is_scaled_to_all():
+    """Of at most eight channels it is MeCo itself; of 24 it is three times the least eigenvalue of some eight."""
+    images, labels = batch()
+    assert value("meco_opt", small(), images, labels) == value("meco", small(), images, labels)
+    seen = []
+    net = wide()
+    net[0].register_forward_hook(lambda m, inputs, output: seen.append(output.detach().clone()))
+    found = measure("meco_opt", net, images, labels, seed=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "zero-cost"))
+        torch.randn_like(images[:1])
+        chosen = torch.randperm(24)[:8]
+    rows = seen[0][0].flatten(1).double().numpy()[chosen.numpy()]
+    assert found == pytest.approx(3 * np.linalg.eigvalsh(np.corrcoef(rows))[0], abs=1e-9)
+
+
+def test_fisher_information_is_that_of_its_definition():
+    """J by central differences, F as the covariance of the gradients of log-probabilities under p."""
+    net = small().double().eval()
+    images = batch()[0].double()
+    parameters = list(net.parameters())
+
+    def outputs(j, step):
+        with torch.no_grad():
+            parameters[j].view(-1)[0] += step
+            found = net(images)
+            parameters[j].view(-1)[0] -= step
+        return found
+
+    jacobian = torch.stack(
+        [(outputs(j, 1e-6) - outputs(j, -1e-6)) / 2e-6 for j in range(len(parameters))], dim=2
+    ).numpy()  # images × classes × weights
+    p = 0.95 * net(images).softmax(1).detach().numpy() + 0.05 / 3
+    expected = np.zeros((len(parameters), len(parameters)))
+    for image in range(len(images)):
+        mean = p[image] @ jacobian[image]
+        for c in range(3):
+            gap = jacobian[image, c] - mean
+            expected += p[image, c] * np.outer(gap, gap) / len(images)
+    assert fisher_information(net, images).numpy() == pytest.approx(expected, abs=1e-7)
+
+
+def test_vkdnw_is_the_entropy_of_the_deciles_of_its_eigenvalues():
+    images, labels = batch()
+    net = small()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "zero-cost"))
+        draw_weights(net)
+        noise = torch.randn_like(images)
+    eigenvalues = np.linalg.eigvalsh(fisher_information(net.eval(), noise).numpy()).clip(min=0)
+    deciles = np.quantile(eigenvalues, np.linspace(0.1, 0.9, 9))
+    shares = deciles[deciles > 0] / deciles.sum()
+    assert value("vkdnw", small(), images, labels) == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-6)
+    blind = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 1)), 0)  # one class: p is always 1
+    assert value("vkdnw", blind, images, torch.zeros_like(labels)) == -math.inf
 
 
 @pytest.mark.parametrize("name", ["swap", "swap_regularised"])

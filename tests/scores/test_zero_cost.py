@@ -15,7 +15,16 @@ from nasproxy.scores.zen import ZEN_REPEATS
 from nasproxy.scores.zero_cost import ZERO_COST, measure, measure_group, together
 
 SHAPE = (3, 8, 8)
-ELSEWHERE = ("meco", "swap", "swap_regularised", "az_expressivity", "az_progressivity", "az_trainability")
+ELSEWHERE = (
+    "meco",
+    "meco_opt",
+    "swap",
+    "swap_regularised",
+    "az_expressivity",
+    "az_progressivity",
+    "az_trainability",
+    "vkdnw",
+)
 WITH_DATA = ("grad_norm", "snip", "grasp", "fisher", "fisher_released", "zico")
 
 
@@ -117,7 +126,7 @@ def test_layers_of_a_relu_net_may_be_rescaled(name):
     assert value(name, rescaled(net), images, labels) == pytest.approx(value(name, net, images, labels), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in ZERO_COST if name not in ("latency", "zen")])
+@pytest.mark.parametrize("name", [name for name in ZERO_COST if name not in ("latency", "zen", "vkdnw")])
 def test_hidden_channels_may_be_permuted(name):
     net = seeded(lambda: convnet(SHAPE, 3, width=8, depth=2, norm="batch"), 0)
     images, labels = batch(16, SHAPE)
