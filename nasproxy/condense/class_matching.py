@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from nasproxy.condense.matching import (
 from nasproxy.condense.matching_nets import first_order
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
-from nasproxy.core.chunks import activation_bytes, class_chunks, even_parts, room
+from nasproxy.core.chunks import Piece, activation_bytes, class_chunks, even_parts, room
 from nasproxy.core.distributed import add_up, num_peers, own_rank
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.randomness import generator
@@ -72,32 +72,39 @@ def plan_groups(net: nn.Module, real: RealBatches, config: CondenseConfig, devic
         chunks = []
         counts = [real.count(label, width) for label in labels]
         for pieces in class_chunks(labels, counts, space // per_real):
-            chunks.append(
-                Chunk(
-                    first=pieces[0].label - start,
-                    counts=tuple(piece.count for piece in pieces),
-                    labels=torch.tensor([piece.label for piece in pieces for _ in range(piece.count)], device=device),
-                    shares=torch.tensor(
-                        [1 / counts[piece.label - start] for piece in pieces for _ in range(piece.count)], device=device
-                    ),
-                    places=torch.cat(
-                        [torch.arange(piece.start, piece.stop) + piece.label * width for piece in pieces]
-                    ).to(device),
-                )
-            )
+            sizes = tuple(counts[piece.label - start] for piece in pieces)
+            chunks.append(_chunk(tuple(pieces), sizes, start, width, device))
         groups.append(
             Group(
                 rows=slice(offsets[start], offsets[start + size]),
                 classes=slice(start, start + size),
                 counts=tuple(seen[start : start + size]),
-                labels=torch.arange(start, start + size, device=device).repeat_interleave(
-                    torch.tensor(seen[start : start + size], device=device)
-                ),
+                labels=_labels(start, tuple(seen[start : start + size]), device),
                 chunks=tuple(chunks),
             )
         )
         start += size
     return tuple(groups)
+
+
+# A net of a space has groups of its own in every outer step, and moving numbers waits for a GPU: they are kept.
+@lru_cache(maxsize=256)
+def _chunk(pieces: tuple[Piece, ...], sizes: tuple[int, ...], start: int, width: int, device: torch.device) -> Chunk:
+    """The chunk of ``pieces``, whose classes have batches of ``sizes``, in the group of classes from ``start`` on."""
+    counts = torch.tensor([piece.count for piece in pieces])
+    return Chunk(
+        first=pieces[0].label - start,
+        counts=tuple(piece.count for piece in pieces),
+        labels=torch.tensor([piece.label for piece in pieces]).repeat_interleave(counts).to(device),
+        shares=(1 / torch.tensor(sizes, dtype=torch.float64)).float().repeat_interleave(counts).to(device),
+        places=torch.cat([torch.arange(piece.start, piece.stop) + piece.label * width for piece in pieces]).to(device),
+    )
+
+
+@lru_cache(maxsize=256)
+def _labels(start: int, counts: tuple[int, ...], device: torch.device) -> Tensor:
+    """The classes from ``start`` on, each as often as ``counts`` says."""
+    return torch.arange(start, start + len(counts)).repeat_interleave(torch.tensor(counts)).to(device)
 
 
 View = Callable[[Tensor, Tensor], Tensor]  # what the net sees of images (n, c, h, w) of classes (n,)

@@ -90,7 +90,7 @@ def judging_part(net: nn.Module, input_shape: tuple[int, int, int], device: torc
 
     On a CUDA device it is what the memory has room for, on a CPU what trains fastest. None: all of them.
     """
-    if device.type != "cuda":
+    if device.type == "cpu":
         return images_per_pass(net, input_shape, device)
     return max(1, room(device) // activation_bytes(copy.deepcopy(net).eval(), input_shape))
 

@@ -24,7 +24,7 @@ from nasproxy.condense.real_batches import RealBatches
 from nasproxy.condense.timing import Estimate, fewest_threads
 from nasproxy.config import CondenseConfig
 from nasproxy.core.chunks import activation_bytes, room
-from nasproxy.core.devices import cpu_threads, float32_as
+from nasproxy.core.devices import accelerator, cpu_threads, float32_as
 from nasproxy.core.distributed import num_peers
 from nasproxy.data import Dataset
 from nasproxy.data.multi_formation import decode
@@ -65,13 +65,14 @@ class _Bench:
 
     def _timed(self, work: Callable[[torch.Generator], object]) -> float:
         device = self.real.device
+        module = accelerator(device)
         for _ in range(2):
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            if module is not None:
+                module.synchronize(device)
             start = time.perf_counter()
             work(matching_stream(self.config, 0, 0, device))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            if module is not None:
+                module.synchronize(device)
         return time.perf_counter() - start
 
     def _train(self, config: CondenseConfig, loss: Loss, stream: torch.Generator) -> None:

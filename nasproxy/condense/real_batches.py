@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nasproxy.core.devices import accelerator
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data import Dataset
 
@@ -25,10 +26,12 @@ class RealBatches:
                 raise NasproxyError(f"Every class needs training images, but '{name}' has none.")
         self.device = device
         self.images = dataset.train.images
-        if device.type == "cuda" and self.images.numel() < torch.cuda.mem_get_info(device)[0] // 4:
+        module = accelerator(device)
+        if module is not None and self.images.numel() < module.mem_get_info(device)[0] // 4:
             self.images = self.images.to(device)
         self.numbers = tuple(indices.to(device) for indices in by_class)  # of the images of each class
         self.labels = dataset.train.labels.to(device)
+        self._valid: dict[int, Tensor] = {}
         self.sizes = [len(indices) for indices in by_class]
         # One row of image numbers per class; the end of a short row is filled up and never drawn.
         self._table = torch.nn.utils.rnn.pad_sequence(by_class, batch_first=True).to(device)
@@ -44,9 +47,11 @@ class RealBatches:
 
     def valid(self, size: int) -> Tensor:
         """Places in a flattened :meth:`draw` of ``size`` that hold an image; all of them unless a class is smaller."""
-        width = min(size, self._table.shape[1])
-        rows = [torch.arange(self.count(label, size)) + label * width for label in range(len(self.sizes))]
-        return torch.cat(rows).to(self.device)
+        if size not in self._valid:  # moving them waits for a GPU
+            width = min(size, self._table.shape[1])
+            rows = [torch.arange(self.count(label, size)) + label * width for label in range(len(self.sizes))]
+            self._valid[size] = torch.cat(rows).to(self.device)
+        return self._valid[size]
 
     def draw(self, size: int, stream: torch.Generator) -> Tensor:
         """``(C, min(size, largest class))`` numbers of different images of each class, uniformly by ``stream``.

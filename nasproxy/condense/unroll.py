@@ -120,7 +120,7 @@ def stride_within(num_steps: int, state_bytes: int, space: int) -> int:
 
 def stride_for(num_steps: int, start: State, device: torch.device) -> int:
     """:func:`stride_within` what ``device`` has for states like ``start``."""
-    space = room(device) if device.type == "cuda" else CPU_STATE_BYTES
+    space = room(device) if device.type != "cpu" else CPU_STATE_BYTES
     return stride_within(num_steps, sum(part.nbytes for part in start), space)
 
 

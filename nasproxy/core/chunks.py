@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasproxy.core.devices import accelerator, forked
+
 # Of the activations of one forward pass. Five ConvNets of width 32 to 256 on 32 and 64 pixels were all fastest at 24 to
 # 26 MB, on a CPU with 2 MB of second-level and 32 MB of third-level cache (benchmarks/LOG.md).
 CPU_BYTES = 24 * 2**20
@@ -76,7 +78,7 @@ def couples_images(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
     like = next(net.parameters())
     stream = torch.Generator().manual_seed(0)
     images = torch.randn((4, *input_shape), generator=stream).to(like.device, like.dtype)
-    with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
+    with forked(like.device):
         try:
             together = probe(images)
             halves = torch.cat([probe(images[:2]), probe(images[2:])])
@@ -87,10 +89,10 @@ def couples_images(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
 
 def room(device: torch.device) -> int:
     """Bytes of activations that may exist at the same time on ``device``."""
-    if device.type == "cuda":
+    if (module := accelerator(device)) is not None:
         # Memory that torch has reserved and does not use is free, too.
-        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + idle))
+        idle = module.memory_reserved(device) - module.memory_allocated(device)
+        return int(CUDA_SHARE * (module.mem_get_info(device)[0] + idle))
     return CPU_BYTES
 
 

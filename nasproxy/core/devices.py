@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -69,6 +69,30 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     if device.type != "cpu":
         raise NasproxyError(f"Device '{name}' is not supported: use auto, cpu, cuda or cuda:N.")
     return DeviceChoice(device, _cpu_name(), "asked for")
+
+
+def accelerator(device: torch.device) -> Any | None:
+    """torch's module for the kind of ``device``, such as ``torch.cuda``; None for a CPU."""
+    return None if device.type == "cpu" else torch.get_device_module(device)
+
+
+@contextmanager
+def forked(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """In its ``with`` block torch's global generators can be drawn from; afterwards they are as before.
+
+    Args:
+        device: it and the CPU are meant; the generators of other devices are left alone.
+        seed: of both generators in the block; None: they go on from where they are.
+    """
+    module = accelerator(device)
+    others = {} if module is None else {"device_type": device.type}
+    with torch.random.fork_rng(devices=[] if module is None else [device], **others):
+        if seed is not None:
+            torch.random.default_generator.manual_seed(seed)
+            if module is not None:
+                with module.device(device):
+                    module.manual_seed(seed)
+        yield
 
 
 def training_precision(device: torch.device) -> str:

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -108,9 +109,18 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     Raises:
         NasproxyError: when ``images`` have another number of channels.
     """
-    mean_c, std_c = _per_channel(images, mean), _per_channel(images, std)
+    _check_channels(images, mean)
+    _check_channels(images, std)
+    shift, scale = _constants(tuple(mean), tuple(std), images.device)
     # One multiply-add per pixel, because every batch pays for the memory traffic of this line.
-    return torch.addcmul(-mean_c / std_c, images.to(torch.float32), 1 / (255 * std_c))
+    return torch.addcmul(shift, images.to(torch.float32), scale)
+
+
+@lru_cache(maxsize=64)
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """``−mean / std`` and ``1 / (255 std)`` on ``device``; kept there, because making them waits for a GPU."""
+    mean_c, std_c = (torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std))
+    return (-mean_c / std_c).to(device), (1 / (255 * std_c)).to(device)
 
 
 def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -120,11 +130,15 @@ def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def _per_channel(images: Tensor, values: Sequence[float]) -> Tensor:
+    _check_channels(images, values)
+    return torch.tensor(values, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
+
+
+def _check_channels(images: Tensor, values: Sequence[float]) -> None:
     if images.ndim != 4 or images.shape[1] != len(values):
         raise NasproxyError(
             f"`images` must be (n, {len(values)}, h, w) for {len(values)} channel means, but got {tuple(images.shape)}."
         )
-    return torch.tensor(values, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
 
 
 def assemble(name: str, splits: Mapping[str, LabeledImages], class_names: Sequence[str], *, flip: bool) -> Dataset:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from nasproxy.core.devices import forked
 from nasproxy.core.errors import NasproxyError, unknown
 from nasproxy.networks.pooling import AveragePool
 
@@ -99,14 +100,9 @@ def seeded(build: Callable[[], nn.Module], seed: int, device: torch.device | Non
         build: makes the net.
         device: where it is created and initialised; None: where ``build`` creates it.
     """
-    on_cuda = device is not None and device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        torch.random.default_generator.manual_seed(seed)
+    with forked(device or torch.device("cpu"), seed):
         if device is None:
             return build()
-        if on_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
         with device:
             return build()
 

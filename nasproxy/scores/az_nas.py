@@ -22,22 +22,20 @@ SMALL = 1e-8  # keeps the logarithm of a share finite
 SMALLEST_SIGMA = 1e-6
 
 
-def _entropies(features: list[Tensor]) -> list[float]:
+@torch.no_grad()
+def _entropies(features: list[Tensor]) -> Tensor:
     """``H_l = −Σ p log(p + 10⁻⁸)``, ``p`` the eigenvalues of the covariance between channels of F_l, as shares."""
-    with torch.no_grad():
-        return [_entropy(feature) for feature in features]
+    return torch.stack([_entropy(feature) for feature in features]) if features else torch.zeros(0)
 
 
-def _entropy(feature: Tensor) -> float:
+def _entropy(feature: Tensor) -> Tensor:
     values = feature.flatten(2) if feature.dim() > 2 else feature.unsqueeze(2)
     values = values.transpose(0, 1).flatten(1).double()  # channels × (images and positions)
     values = values - values.mean(1, keepdim=True)
     eigenvalues = torch.linalg.eigvalsh(values @ values.T / values.shape[1]).clamp(min=0)
-    total = eigenvalues.sum()
-    if not total > 0:
-        return 0.0  # constant features have no entropy
-    share = eigenvalues / total
-    return -(share * (share + SMALL).log()).sum().item()
+    whole = eigenvalues.sum()
+    share = torch.where(whole > 0, eigenvalues / whole, 1.0)  # constant features have no entropy
+    return torch.where(whole > 0, -(share * (share + SMALL).log()).sum(), 0.0)
 
 
 def az_expressivity(fresh: FreshNet) -> float:
@@ -47,7 +45,7 @@ def az_expressivity(fresh: FreshNet) -> float:
 
     Cost: one forward pass.
     """
-    return sum(_entropies(fresh.features))
+    return _entropies(fresh.features).sum().item()
 
 
 def az_progressivity(fresh: FreshNet) -> float:
@@ -55,8 +53,8 @@ def az_progressivity(fresh: FreshNet) -> float:
 
     Cost: one forward pass.
     """
-    entropies = _entropies(fresh.features)
-    return min((after - before for before, after in pairwise(entropies)), default=-math.inf)
+    growth = _entropies(fresh.features).diff()
+    return growth.min().item() if len(growth) else -math.inf
 
 
 def az_trainability(fresh: FreshNet) -> float:
@@ -69,19 +67,22 @@ def az_trainability(fresh: FreshNet) -> float:
     Cost: one forward and backward pass.
     """
     features = fresh.features
-    parts: list[float] = []
+    parts, unchanged = [], []
     for before, after in pairwise(features):
         outgoing = torch.randint_like(after, 2) * 2 - 1
         found = torch.autograd.grad(after, before, outgoing, retain_graph=True, allow_unused=True)
         incoming = torch.zeros_like(before) if found[0] is None else found[0]
-        if incoming.shape == outgoing.shape and torch.equal(incoming, outgoing):
-            return -math.inf
+        if incoming.shape == outgoing.shape:
+            unchanged.append((incoming == outgoing).all())
         left, right = _unfolded(incoming, after), _unfolded(outgoing, after)
         product = left @ right.T / right.shape[1]
         gram = product @ product.T if product.shape[0] < product.shape[1] else product.T @ product
-        sigma = torch.linalg.eigvalsh(gram.double())[-1].clamp(min=0).sqrt().item()
+        sigma = torch.linalg.eigvalsh(gram.double())[-1].clamp(min=0).sqrt()
         parts.append(2 - sigma - 1 / (sigma + SMALLEST_SIGMA))
-    return sum(parts) / len(parts) if parts else -math.inf
+    if not parts:
+        return -math.inf
+    mean = torch.stack(parts).mean()
+    return (torch.where(torch.stack(unchanged).any(), -math.inf, mean) if unchanged else mean).item()
 
 
 def _unfolded(gradient: Tensor, after: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ dropout switched off.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import cached_property
 
@@ -136,6 +136,12 @@ def gradients_of(
     """∂loss/∂w of ``weights``; zeros for those that the loss does not depend on."""
     found = torch.autograd.grad(loss, weights, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True)
     return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+
+
+def total(values: Iterable[Tensor]) -> float:
+    """The sum of scalars, which a GPU is waited for once; 0 of none."""
+    scalars = list(values)
+    return torch.stack(scalars).sum().item() if scalars else 0.0
 
 
 Measure = Callable[[FreshNet], float]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nasproxy.networks import num_params
-from nasproxy.scores.fresh_net import FreshNet
+from nasproxy.scores.fresh_net import FreshNet, total
 
 # μ and σ of SWAP's regularisation, for thousands of parameters. [SWAP] tunes them for each space, and those for one
 # space say nothing of another. These favour about 500,000 parameters.
@@ -35,7 +35,7 @@ def swap(fresh: FreshNet) -> float:
     """
     if not fresh.signs:
         raise ValueError("swap counts activation modules, and this net has none: use nn.ReLU for functional.relu")
-    codes = np.concatenate([_codes(signs.cpu().numpy()) for signs in fresh.signs], axis=1)
+    codes = _codes(torch.cat(fresh.signs, dim=1).cpu().numpy())
     patterns = codes[0]
     for more in codes[1:]:  # numbers of pairs of codes, which are far fewer than codes can be
         _, first = np.unique(patterns, return_inverse=True)
@@ -85,7 +85,7 @@ def meco_opt(fresh: FreshNet) -> float:
 
 @torch.no_grad()
 def _meco(fresh: FreshNet, some: int | None) -> float:
-    found: list[float] = []
+    found: list[Tensor] = []
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[1] > 1 and output[0, 0].numel() > 1:
@@ -103,14 +103,14 @@ def _meco(fresh: FreshNet, some: int | None) -> float:
     finally:
         for handle in handles:
             handle.remove()
-    return sum(found)
+    return total(found)
 
 
-def _least_eigenvalue(channels: Tensor) -> float:
+def _least_eigenvalue(channels: Tensor) -> Tensor:
     """Of the correlation matrix of the rows."""
     centred = channels - channels.mean(1, keepdim=True)
     norms = centred.norm(dim=1, keepdim=True)
     unit = torch.where(norms > 0, centred / norms.clamp(min=1e-300), torch.zeros_like(centred))
     correlation = unit @ unit.T
     correlation.fill_diagonal_(1.0)
-    return torch.linalg.eigvalsh(correlation)[0].item()
+    return torch.linalg.eigvalsh(correlation)[0]

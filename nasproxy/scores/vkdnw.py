@@ -17,7 +17,6 @@ from nasproxy.scores.fresh_net import FreshNet
 MOST_WEIGHTS = 128  # one of each of the first tensors of parameters [V]
 MOST_PASSES = 160  # backward passes of one image
 SMOOTHING = 0.05  # the share of equal probabilities that is mixed into the net's [V]
-DECILES = torch.arange(0.1, 0.95, 0.1, dtype=torch.float64)
 
 
 def vkdnw(fresh: FreshNet) -> float:
@@ -34,7 +33,8 @@ def vkdnw(fresh: FreshNet) -> float:
         num_classes = fresh.net.eval()(fresh.images[:1]).shape[1]
     noise = torch.randn_like(fresh.images[: max(1, min(NOISE_IMAGES, MOST_PASSES // num_classes))])
     eigenvalues = torch.linalg.eigvalsh(fisher_information(fresh.net, noise)).clamp(min=0)
-    deciles = torch.quantile(eigenvalues, DECILES.to(eigenvalues.device))
+    at = torch.linspace(0.1, 0.9, 9, dtype=torch.float64, device=eigenvalues.device)
+    deciles = torch.quantile(eigenvalues, at)
     if not deciles.sum() > 0:
         return -math.inf
     shares = deciles / deciles.sum()

@@ -5,8 +5,6 @@ References: [Zen] Lin et al., "Zen-NAS: A Zero-Shot NAS for High-Performance Ima
 
 from __future__ import annotations
 
-from statistics import fmean
-
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +31,7 @@ def zen(fresh: FreshNet) -> float:
     Cost: eight forward passes of 16 images.
     """
     net, images = fresh.net, fresh.images
-    found: list[float] = []
+    found: list[Tensor] = []
     for _ in range(ZEN_REPEATS):
         for module in net.modules():
             if isinstance(module, LAYERS):
@@ -46,14 +44,14 @@ def zen(fresh: FreshNet) -> float:
         noise = torch.randn_like(x)
         features, scale = _features(net, x)
         moved, _ = _features(net, x + ZEN_STEP * noise)
-        found.append((moved - features).double().flatten(1).abs().sum(1).mean().log().item() + scale)
-    return fmean(found)
+        found.append((moved - features).double().flatten(1).abs().sum(1).mean().log() + scale)
+    return torch.stack(found).mean().item()
 
 
-def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
+def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """``f(images)`` and ``Σ_norms log √mean σ²``."""
     head: list[Tensor] = []  # inputs of poolings and linear layers after the last convolution
-    scales: list[float] = []
+    scales: list[Tensor] = []
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
@@ -69,11 +67,12 @@ def _features(net: nn.Module, images: Tensor) -> tuple[Tensor, float]:
             groups = values.flatten(-len(module.normalized_shape))
         else:
             groups = values.transpose(0, 1).flatten(1)
-        scales.append(0.5 * groups.var(-1, correction=0).mean().log().item())
+        scales.append(0.5 * groups.var(-1, correction=0).mean().double().log())
 
     with hooked(net, (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.Linear), watch), hooked(net, NORMS, weigh):
         net(images)
     if not head:
         raise ValueError("zen needs the features before a linear classifier or a global pooling, and this net has none")
     convolutional = any(isinstance(module, nn.Conv2d) for module in net.modules())
-    return head[0] if convolutional else head[-1], sum(scales)
+    scale = torch.stack(scales).sum() if scales else torch.zeros((), device=images.device)
+    return head[0] if convolutional else head[-1], scale

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasproxy.core.devices import accelerator, forked
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
 from nasproxy.scores.az_nas import az_expressivity, az_progressivity, az_trainability
@@ -41,6 +42,7 @@ from nasproxy.scores.fresh_net import (
     FreshNet,
     Measure,
     gradients_of,
+    total,
 )
 from nasproxy.scores.layers import NORMS, hooked
 from nasproxy.scores.patterns import meco, meco_opt, swap, swap_regularised
@@ -86,12 +88,13 @@ def latency(fresh: FreshNet) -> float:
     Cost: eleven forward passes, while nothing else runs.
     """
     net, images = fresh.net.eval(), fresh.images
+    module = accelerator(images.device)
     seconds = []
     for _ in range(11):
         start = time.perf_counter()
         net(images)
-        if images.device.type == "cuda":
-            torch.cuda.synchronize(images.device)
+        if module is not None:
+            module.synchronize(images.device)
         seconds.append(time.perf_counter() - start)
     return median(seconds[2:])
 
@@ -102,7 +105,7 @@ def l2_norm(fresh: FreshNet) -> float:
 
     Cost: none.
     """
-    return sum(w.double().norm().item() for w in fresh.weights)
+    return total(w.double().norm() for w in fresh.weights)
 
 
 # ------------------------------------------------------------------------------------------------------------ gradients
@@ -113,7 +116,7 @@ def grad_norm(fresh: FreshNet) -> float:
 
     Cost: one forward and backward pass.
     """
-    return sum(g.double().norm().item() for g in fresh.gradients)
+    return total(g.double().norm() for g in fresh.gradients)
 
 
 def snip(fresh: FreshNet) -> float:
@@ -122,7 +125,7 @@ def snip(fresh: FreshNet) -> float:
     Cost: one forward and backward pass.
     """
     pairs = zip(fresh.weights, fresh.gradients, strict=True)
-    return sum((w * g).abs().double().sum().item() for w, g in pairs)
+    return total((w * g).abs().double().sum() for w, g in pairs)
 
 
 def grasp(fresh: FreshNet) -> float:
@@ -134,7 +137,7 @@ def grasp(fresh: FreshNet) -> float:
     gradients = gradients_of(_loss(fresh.net, fresh.images, fresh.labels), weights, create_graph=True)
     product = sum(((g * g.detach()).sum() for g in gradients), torch.zeros((), device=fresh.images.device))
     hessian = gradients_of(product, weights) if product.requires_grad else [torch.zeros_like(w) for w in weights]
-    return -sum((w * h).double().sum().item() for w, h in zip(weights, hessian, strict=True))
+    return -total((w * h).double().sum() for w, h in zip(weights, hessian, strict=True))
 
 
 def fisher(fresh: FreshNet) -> float:
@@ -164,8 +167,7 @@ def fisher_released(fresh: FreshNet) -> float:
 
 def _fisher(fresh: FreshNet, times: Callable[[nn.Conv2d | nn.Linear], int]) -> float:
     """:func:`fisher`, where each channel of ``layer`` counts ``times(layer)`` times."""
-    parts = [0.5 * channel.double().square().mean(0).sum() * times(layer) for layer, channel in fresh.channels]
-    return sum(part.item() for part in parts)
+    return total(0.5 * channel.double().square().mean(0).sum() * times(layer) for layer, channel in fresh.channels)
 
 
 def zico(fresh: FreshNet) -> float:
@@ -180,13 +182,13 @@ def zico(fresh: FreshNet) -> float:
         gradients_of(_loss(fresh.net, some, own), fresh.weights)
         for some, own in zip(fresh.images.tensor_split(2), fresh.labels.tensor_split(2), strict=True)
     ]
-    total = 0.0
+    layers = []
     for pair in zip(*halves, strict=True):
         gradients = torch.stack(pair).double()
         mean, std = gradients.abs().mean(0), gradients.std(0, correction=0)
-        ratio = (mean[std > 0] / std[std > 0]).sum().item()
-        total += math.log(ratio) if ratio > 0 else 0.0
-    return total
+        ratio = torch.where(std > 0, mean / std, 0.0).sum()
+        layers.append(torch.where(ratio > 0, ratio.log(), 0.0))
+    return total(layers)
 
 
 def synflow(fresh: FreshNet) -> float:
@@ -205,7 +207,7 @@ def synflow(fresh: FreshNet) -> float:
     ones = torch.ones_like(fresh.images[:1], dtype=torch.float64)
     with hooked(net, NORMS, lambda module, inputs, output: inputs[0]):
         gradients = gradients_of(net(ones).sum(), fresh.weights)
-    return sum((w * g).abs().sum().item() for w, g in zip(fresh.weights, gradients, strict=True))
+    return total((w * g).abs().sum() for w, g in zip(fresh.weights, gradients, strict=True))
 
 
 # ------------------------------------------------------------------------------------------------ images distinguished
@@ -323,10 +325,8 @@ def measure_group(
     for module in net.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
-    device = images.device
     found: dict[str, float | RuntimeError | ValueError] = {}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(seed, "zero-cost"))
+    with forked(images.device, derive_seed(seed, "zero-cost")):
         fresh = FreshNet(net, images, labels, frozenset(one for name in scores for one in ZERO_COST[name].reads))
         for name in scores:
             try:

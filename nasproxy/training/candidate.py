@@ -12,7 +12,7 @@ from torch import nn
 
 from nasproxy.config import Recipe
 from nasproxy.core.chunks import couples_images
-from nasproxy.core.devices import energy_meter
+from nasproxy.core.devices import accelerator, energy_meter
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import seeded
 from nasproxy.training.checkpoint import seconds_before
@@ -128,8 +128,8 @@ def _with_fewer_images(
         fewer = (fewer or largest) // 2
         if fewer < 1 or couples():
             return failure
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        if (module := accelerator(device)) is not None:
+            module.empty_cache()
 
 
 def failure_of(error: RuntimeError | ValueError, seconds: float) -> Fit:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasproxy.core.devices import accelerator
 from nasproxy.core.files import write_atomically
 from nasproxy.training.loss_curve import LossCurve
 
@@ -36,6 +37,7 @@ class TrainingState:
 
     def as_content(self) -> dict[str, Any]:
         """What :meth:`restore` needs, as tensors and numbers."""
+        module = accelerator(self.device)
         return {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -43,7 +45,7 @@ class TrainingState:
             "curve": self.points,
             "losses": None if self.loss_curve is None else self.loss_curve.as_content(),
             "dropout": torch.get_rng_state(),
-            "dropout_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "dropout_cuda": None if module is None else module.get_rng_state(self.device),
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -56,8 +58,8 @@ class TrainingState:
         if self.loss_curve is not None:
             self.loss_curve.restore(content.get("losses"))
         torch.set_rng_state(content["dropout"])
-        if content["dropout_cuda"] is not None:
-            torch.cuda.set_rng_state(content["dropout_cuda"], self.device)
+        if (module := accelerator(self.device)) is not None and content["dropout_cuda"] is not None:
+            module.set_rng_state(content["dropout_cuda"], self.device)
 
 
 class Checkpoint:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nasproxy.config import Recipe
 from nasproxy.core.chunks import activation_bytes, couples_images, even_parts, room
-from nasproxy.core.devices import float32_as
+from nasproxy.core.devices import float32_as, forked
 from nasproxy.core.randomness import derive_seed, generator
 from nasproxy.data.augment import apply_augmentation, mirrored_first, sample_augmentation
 from nasproxy.training.checkpoint import Checkpoint, TrainingState
@@ -147,15 +147,13 @@ def fit(
     state = TrainingState(net, optimizer, (order_stream, augment_stream), points, device, loss_curve)
     keeper = Checkpoint(checkpoint, state)
     loss = torch.zeros((), device=device)
-    cuda = [device] if device.type == "cuda" else []
-    layout = torch.channels_last if cuda else torch.contiguous_format
+    layout = _layout(net, device)
     net.to(memory_format=layout).train()
     with (
         float32_as(passes.precision),  # not in TF32, as torch would on a GPU
-        torch.random.fork_rng(devices=cuda),  # dropout draws from the global generator
+        forked(device, derive_seed(seed, "dropout")),  # dropout draws from the global generator
         compiled_loss(at_once) if passes.compiled else nullcontext(summed_loss) as loss_of,
     ):
-        torch.manual_seed(derive_seed(seed, "dropout"))
         mirrored = mirrored_first(n, augment_stream) if recipe.augmentation.startswith("alternate") else None
         for epoch in range(keeper.resume(), recipe.epochs):
             keeper.keep(epoch)
@@ -180,6 +178,13 @@ def fit(
                 curve.points.append((epoch + 1, curve.measure(net)))
                 net.train()
     return loss
+
+
+def _layout(net: nn.Module, device: torch.device) -> torch.memory_format:
+    """How images lie in memory: on a GPU with channels last, unless a norm is there that would copy them back."""
+    if device.type == "cpu" or any(isinstance(module, nn.GroupNorm | nn.LayerNorm) for module in net.modules()):
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def _images_at_once(passes: Passes, batch: int) -> int:

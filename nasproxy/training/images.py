@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from nasproxy.core.devices import accelerator
 from nasproxy.data import Dataset, LabeledImages, normalize
 
 
@@ -33,8 +34,9 @@ class TrainingImages:
         return images if self.prepare is None else self.prepare(images), self.labels[index].to(device)
 
     def on(self, device: torch.device) -> TrainingImages:
-        """The same images on a CUDA ``device``, if they take less than a quarter of its free memory; else ``self``."""
-        if device.type != "cuda" or self.images.nbytes >= torch.cuda.mem_get_info(device)[0] // 4:
+        """The same images on a GPU ``device``, if they take less than a quarter of its free memory; else ``self``."""
+        module = accelerator(device)
+        if module is None or self.images.nbytes >= module.mem_get_info(device)[0] // 4:
             return self
         return TrainingImages(self.images.to(device), self.labels.to(device), self.prepare)
 

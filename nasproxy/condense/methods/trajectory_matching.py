@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from nasproxy.condense.unroll import (
     stride_for,
 )
 from nasproxy.config import CondenseConfig
+from nasproxy.core.chunks import room
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.randomness import generator
 from nasproxy.data import Dataset
@@ -45,6 +47,7 @@ from nasproxy.training.fit import num_updates
 
 STEP_SIZE_LR = 1e-5  # of the learned step size; its momentum is that of the images
 LEAST_STEP_SIZE = 1e-4
+EXPERTS_SHARE = 4  # a quarter of a GPU's room is for weights of experts
 GOING_BACK = 4  # training on an image and going back through it costs so many times as training on it
 
 
@@ -156,9 +159,14 @@ def trajectory_matching(dataset: Dataset, config: CondenseConfig, run: BuildRun)
     own_run, report = _shared_progress(run, units, config.outer_steps)
     experts, seconds = train_experts(dataset, config, run, real, num_weights=sum(sizes), first=leaves, report=report)
 
+    # On a GPU, weights that were moved there stay, as far as there is room for them.
+    @lru_cache(maxsize=0 if device.type == "cpu" else room(device) // (EXPERTS_SHARE * 4 * sum(sizes)))
+    def moved(number: int, epochs: int) -> Tensor:
+        return experts.after(number, epochs).to(device)
+
     def weights_of(number: int, epochs: int) -> State:
-        parts = experts.after(number, epochs).split(sizes)
-        return tuple(part.view_as(own).clone().to(device) for part, own in zip(parts, like, strict=True))
+        parts = moved(number, epochs).split(sizes)
+        return tuple(part.view_as(own).clone() for part, own in zip(parts, like, strict=True))
 
     stride = stride_for(config.unroll_steps, like, device)
 
