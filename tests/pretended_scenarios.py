@@ -6,6 +6,7 @@ waits by their line. What is left at no step is paid once.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import sys
@@ -195,6 +196,7 @@ def main() -> None:
             module.activation_bytes = bytes_of  # type: ignore[attr-defined]
     LabeledImages.by_class = lambda self, num: [torch.arange(len(self) // num) for _ in range(num)]  # type: ignore[method-assign]
     loop.PROGRESS_SECONDS = math.inf  # on a slow machine the read-backs of the progress would count as waits
+    gc.disable()  # with collections torch 2.14 crashes more often under FakeTensorMode
     with pretended() as recorder:
         for name, (work, few, more) in scenarios(Scenarios()).items():
             if sys.argv[1:] and name not in sys.argv[1:]:

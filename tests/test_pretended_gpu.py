@@ -30,6 +30,11 @@ TRAININGS = {
     "an update of the net": (60, 1.25),
 }
 METHODS = {
+    "a step of parameter_matching": (6470, 8.4),
+    "a step of dataset_distillation": (1880, 1.15),
+    "a step of trajectory_matching": (1490, 1.34),
+    "a step of soft_label": (1950, 1.15),
+    "a step of generative_teaching": (11500, 5.7),
     "a step of gradient_matching": (1150, 1.45),
     "a step of dsa": (1830, 1.55),
     "a step of distribution_matching": (82, 0.18),
@@ -41,24 +46,18 @@ METHODS = {
     "an outer step with augmented": (1380, 1.55),
     "an outer step with mse": (1020, 1.45),
 }
-
-# Long unrolled trainings: FakeTensorMode sometimes ends the process while it frees their graph.
-FRAGILE = {
-    "a step of parameter_matching": (6470, 8.4),
-    "a step of dataset_distillation": (1880, 1.15),
-    "a step of trajectory_matching": (1490, 1.34),
-    "a step of soft_label": (1950, 1.15),
-    "a step of generative_teaching": (11500, 5.7),
-}
-CRASHED = -11  # by signal
+ATTEMPTS = 3  # torch 2.14 sometimes crashes under FakeTensorMode, at another place each time
 
 
 def run(*names):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "pretended_scenarios.py"), *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode == CRASHED and set(names) <= set(FRAGILE):
-        pytest.skip("torch crashed under FakeTensorMode")
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode >= 0:
+            break
+    else:
+        pytest.skip(f"torch crashed {ATTEMPTS} times under FakeTensorMode")
     found = {row.pop("scenario"): row for row in map(json.loads, done.stdout.splitlines())}
     for name in names:
         assert name in found, done.stderr[-2000:]
@@ -79,14 +78,10 @@ def test_trainings_and_matchings_wait_for_nothing():
     assert sum(found["faults"]["waits"].values()) == 3  # the instrument sees what it must see
 
 
-def test_a_step_of_every_method_waits_for_nothing():
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_of_every_method_waits_for_nothing(name):
     """label_distillation is left out: it reads its error after each step, to decide whether its net goes on."""
-    within(run(*METHODS), METHODS)
-
-
-@pytest.mark.parametrize("name", FRAGILE)
-def test_a_step_of_an_unrolled_training_waits_for_nothing(name):
-    within(run(name), {name: FRAGILE[name]})
+    within(run(name), {name: METHODS[name]})
 
 
 def test_scores_read_a_number_each():
