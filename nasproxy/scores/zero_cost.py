@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasproxy.core.devices import accelerator, forked
+from nasproxy.core.devices import accelerator, float32_as, forked
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
 from nasproxy.scores.az_nas import az_expressivity, az_progressivity, az_trainability
@@ -326,7 +326,8 @@ def measure_group(
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
     found: dict[str, float | RuntimeError | ValueError] = {}
-    with forked(images.device, derive_seed(seed, "zero-cost")):
+    # Zen takes differences of passes that are 1 % apart, which TF32 would drown.
+    with forked(images.device, derive_seed(seed, "zero-cost")), float32_as("float32"):
         fresh = FreshNet(net, images, labels, frozenset(one for name in scores for one in ZERO_COST[name].reads))
         for name in scores:
             try:
