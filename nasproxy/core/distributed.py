@@ -21,6 +21,8 @@ def joined(device: torch.device) -> Iterator[None]:
     if local_number() is None or dist.is_initialized():
         yield
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL sends objects by the current device, which would be the first for all
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield

@@ -335,6 +335,7 @@ def test_the_old_sample_is_120_cells_of_87_functions():
     assert functions.count("0") == 6
 
 
+@pytest.mark.slow
 def test_the_report_takes_a_low_loss_for_good_and_draws_its_figure(made_tables, tmp_path, capsys, monkeypatch):
     known = made_tables.by_function("cifar10-test@200")
     cells = [one for one in skeleton.draw_cells(set(made_tables.columns["cifar10-test@200"])) if one.function in known]

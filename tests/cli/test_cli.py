@@ -118,6 +118,7 @@ def test_the_same_search_again_trains_nothing(pipeline):
     assert {**before, "created": ""} == {**after, "created": ""}
 
 
+@pytest.mark.slow
 def test_a_larger_sample_goes_on_from_the_smaller(pipeline):
     folder, run, _, _ = pipeline
     small = json.loads((run / "report.json").read_text())
@@ -133,6 +134,7 @@ def test_a_larger_sample_goes_on_from_the_smaller(pipeline):
     nasproxy(folder, "validate", run, "--sample", 5)  # as the other tests expect it
 
 
+@pytest.mark.slow
 def test_another_set_and_all_baselines_join_a_finished_run(pipeline, tmp_path):
     """What is trained stays; the copy of the other set is kept, so that its file may go."""
     folder, run, _, _ = pipeline
@@ -178,6 +180,7 @@ def test_report_writes_the_same_page_again(pipeline, tmp_path):
     assert (tmp_path / "copy.html").read_text() == (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_reports_commands_repeat_the_run(pipeline, tmp_path):
     folder, run, _, _ = pipeline
     build, search = json.loads((run / "report.json").read_text())["commands"]
@@ -201,6 +204,7 @@ def test_check_and_list(pipeline):
         assert re.search(rf"^  {name}\b", listed, re.MULTILINE), name
 
 
+@pytest.mark.slow
 def test_truth_from_a_table_trains_nothing_on_the_full_data(pipeline, tmp_path):
     folder = pipeline[0]
     table = tmp_path / "truth.csv"
@@ -377,6 +381,7 @@ def test_a_proxy_of_other_data_is_refused(pipeline, tmp_path):
     assert "must come from the data it is used with" in nasproxy(tmp_path, *arguments, code=2)
 
 
+@pytest.mark.slow
 def test_a_changed_space_is_not_mixed_into_a_run(pipeline, tmp_path):
     folder = pipeline[0]
     space = tmp_path / "s.yaml"
@@ -416,6 +421,7 @@ def test_a_space_none_of_whose_candidates_fits_is_refused(pipeline, tmp_path):
     assert "No candidate of space 's'" in nasproxy(pipeline[0], "search", "--space", space, code=2)
 
 
+@pytest.mark.slow
 def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(pipeline, tmp_path):
     """Lines of JSON alone on standard output; the savings, a row per score, and the pick as a program."""
     folder, run = pipeline[0], tmp_path / "run"
@@ -464,6 +470,7 @@ def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(pipeline,
     assert "--scores synflow,early_stop" in line
 
 
+@pytest.mark.slow
 def test_a_search_by_a_vote_against_sizes_shows_the_front(pipeline, tmp_path):
     folder, run = pipeline[0], tmp_path / "run"
     arguments = ["--trials", "6", "--epochs", "2", "--score", "naswot+synflow", "--against", "params", "--no-validate"]

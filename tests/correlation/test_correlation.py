@@ -224,6 +224,7 @@ def test_a_whole_benchmark_takes_seconds():
     assert agreement.spearman.high - agreement.spearman.low < 0.05
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_literature():
     """Near ρ = .8 the interval of n = 50 is about .25 wide, of n = 200 about .12."""
     widths = {}
@@ -497,6 +498,7 @@ def test_correction_recovers_what_noise_took():
     assert "do not agree with themselves" in corrected(rho, negative, negative).undefined
 
 
+@pytest.mark.slow
 def test_the_planned_width_is_that_of_the_bootstrap():
     for n, rho in ((50, 0.6), (150, 0.3)):
         widths = []

@@ -150,6 +150,7 @@ def same_function(one, other):
     return bool(((first - second).abs().amax(1) < 1e-9).any())
 
 
+@pytest.mark.slow
 def test_equal_forms_are_equal_functions_and_different_forms_are_not():
     """40 functions that several cells have, with a twin of each; and 200 pairs of cells drawn at random."""
     rng = np.random.default_rng(0)

@@ -168,6 +168,7 @@ def test_one_candidate_has_one_number_in_all_figures_and_tables():
     assert all(label[number] == name.removeprefix("the ") for number, name in named)
 
 
+@pytest.mark.slow
 def test_names_of_many_candidates_stand_once():
     report = modern(310, num_parameters=20)
     page = render_report(report)

@@ -277,6 +277,7 @@ def test_several_objectives_give_a_pareto_front(wide, tmp_path, sampler):
     assert seen(tmp_path / "split") == seen(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_latency_is_measured_alone(wide, tmp_path):
     with Processes(2, CPU) as crew:
         beside = []

@@ -722,6 +722,7 @@ def test_shipped_spaces_build_train_and_are_built_again(name):
         assert all(torch.equal(a, b) for a, b in zip(net.parameters(), rebuilt.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "num_valid", "num_invalid"),
     [

@@ -50,6 +50,7 @@ def test_what_is_known_shows_in_the_regret():
         assert all(point.regret.n == REPLAYS and point.regret.low <= point.regret.value for point in way.points)
 
 
+@pytest.mark.slow
 def test_random_candidates_lose_what_an_order_statistic_says():
     values = regrets(made())
     rng = np.random.default_rng(0)

@@ -119,6 +119,7 @@ def test_the_longer_training_is_full_training_of_as_many_epochs(parts, tmp_path,
     assert trained == []  # what checked the short training is kept and used
 
 
+@pytest.mark.slow
 def test_more_candidates_are_checked_in_the_same_run(parts, tmp_path, cpu):
     first = run(parts, tmp_path, cpu, sample=12, long_sample=4)
     second = run(parts, tmp_path, cpu, sample=12, long_sample=12)
@@ -161,6 +162,7 @@ def test_what_is_given_is_checked_before_the_other_settings_are_known():
         ValidateConfig.check({"long_epochs": 5, "long_sample": -1})
 
 
+@pytest.mark.slow
 def test_a_failed_check_is_counted(parts, tmp_path, cpu, monkeypatch):
     from nasproxy.training import tasks
 

@@ -185,6 +185,7 @@ def test_empty_search_still_validates(parts, tmp_path, cpu):
     assert len(report.candidates) == 3
 
 
+@pytest.mark.slow
 def test_seeds_give_a_ceiling_and_parts_say_where_a_score_ranks(parts, tmp_path, cpu):
     report = run(parts, tmp_path / "run", cpu, sample=16, seeds=2, scores="synflow,early_stop")
     names = [score.name for score in report.scores]
@@ -234,6 +235,7 @@ def test_a_score_of_minus_infinity_ranks_last(parts, tmp_path, cpu, monkeypatch)
     assert report.failures == ()  # the lowest rank is no failure
 
 
+@pytest.mark.slow
 def test_other_sets_stand_beside_and_random_images_are_drawn_for_every_seed(parts, tmp_path, cpu):
     other = toy_proxy(parts[1], ipc=3, epochs=9)
     report = run(parts, tmp_path / "run", cpu, seeds_of_scores=2, seeds=2, epochs=2, beside=[other], sample=8)
@@ -284,6 +286,7 @@ def test_a_set_beside_trains_as_the_search_does_or_as_it_was_learned(parts, tmp_
     assert learned - own == pytest.approx(3 * 6 * flops)  # one epoch more
 
 
+@pytest.mark.slow
 def test_of_several_sets_every_seed_has_another(parts, tmp_path, cpu):
     space, dataset, _, _, inspection = parts
     proxy = replace(toy_sets(dataset, epochs=3), record=parts[2].record | {"seconds": 30.0})
@@ -305,6 +308,7 @@ def test_a_set_of_other_data_is_refused_beside(parts, tmp_path, cpu):
         run(parts, tmp_path / "run", cpu, beside=[other])
 
 
+@pytest.mark.slow
 def test_rivals_at_equal_total_cost_are_there_where_the_set_cost_something(parts, tmp_path, cpu):
     from nasproxy.condense.build import build_proxy
     from nasproxy.config import condense_config

@@ -315,6 +315,7 @@ def test_impossible_settings_are_named(settings, message):
         matched(config_of(**settings))
 
 
+@pytest.mark.slow
 def test_what_is_learned_from_noise_trains_a_net(cpu):
     dataset = toy_dataset()
     settings = {"init": "noise", "outer_steps": 60, "num_experts": 3, "width": 8, "ipc": 1, "augmentation": "none"}
