@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,21 @@ from nasproxy.config import FULL_RECIPE, ComputeConfig, ValidateConfig
 from nasproxy.core.devices import DeviceChoice
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.wording import rough_duration
-from nasproxy.data import Dataset
+from nasproxy.data import Dataset, LabeledImages
 from nasproxy.picking.plan import PickPlan, plan_pick
+from nasproxy.picking.policy import RANDOM_SHARE
 from nasproxy.scores.measuring import minibatch_task, shared
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.search_plan import FORWARD_SHARE, LENGTHS, TimePerImage, time_per_image
-from nasproxy.spaces import SpaceInspection
+from nasproxy.spaces import Candidate, SpaceInspection
+from nasproxy.training.candidate import train_candidate
+from nasproxy.training.images import real_images
 from nasproxy.training.tasks import Attempt
 
 SHORT_TIMES = 16  # full training is so many times as long as a short one, or less where it has fewer epochs
-LARGEST_SHORT = 0.25  # of a full training's cost; a short training that costs more buys too little
+DEAREST_SHORT = 0.25  # of a full training's cost; a short training that costs more buys too little
 LARGEST_FULL = 0.1  # full trainings are mostly of the largest tenth of the space,
-LARGER_SHORT = 0.5  # short ones mostly of the larger half; measured on digits and CIFAR-10 (benchmarks/RESULTS.md)
+LARGEST_SHORT = 0.2  # short ones, but for the random ones, of the largest fifth (benchmarks/RESULTS.md)
 LEAST_TRAININGS = 8  # with --hours, full training is made longer while so many of them fit
 NUM_TIMED = 3  # candidates whose free scores are timed
 # latency differs from machine to machine. fisher_released, swap_regularised and meco_opt are variants of other scores.
@@ -109,10 +113,14 @@ def plan_compute(
     seconds = None if config.hours is None else 3600 * config.hours * workers
     epochs, images = _length(inspection, dataset, config, timed, seconds or time_limit(choice.device) * workers)
     seen = min(images or len(dataset.train), len(dataset.train))
-    full = _trained(inspection, dataset, timed, epochs * seen, LARGEST_FULL)
     short_epochs = max(1, round(epochs / SHORT_TIMES))
-    short = _trained(inspection, dataset, timed, short_epochs * seen, LARGER_SHORT)
-    if epochs < 2 or short > LARGEST_SHORT * full:
+    beside = _seconds_beside(inspection, dataset, timed, (batch, short_epochs), config, choice)
+    full = beside + _trained(inspection, dataset, timed, epochs * seen, LARGEST_FULL)
+    short = beside + sum(
+        share * _trained(inspection, dataset, timed, short_epochs * seen, largest)
+        for share, largest in ((RANDOM_SHARE, 1.0), (1 - RANDOM_SHARE, LARGEST_SHORT))
+    )
+    if epochs < 2 or short > DEAREST_SHORT * full:
         short_epochs, short = 0, 0.0
     if seconds is not None and seconds < 2 * full:
         raise NasproxyError(
@@ -156,17 +164,50 @@ def _trained(inspection: SpaceInspection, dataset: Dataset, timed: TimePerImage,
     return float(timed.of(some).mean()) * (images + FORWARD_SHARE * len(dataset.val))
 
 
+def _seconds_beside(
+    inspection: SpaceInspection,
+    dataset: Dataset,
+    timed: TimePerImage,
+    sizes: tuple[int, int],
+    config: ComputeConfig,
+    choice: DeviceChoice,
+) -> float:
+    """Mean seconds of what a training takes beside its updates: the net is built, tried, and measured on the way.
+
+    ``sizes`` are images of a batch, and epochs of a short training. On small data it takes as long as the updates.
+    """
+    batch, epochs = sizes
+    data = real_images(dataset, LabeledImages(dataset.train.images[:batch], dataset.train.labels[:batch]))
+    held_out = real_images(dataset, dataset.val)
+    found = []
+    for candidate in _spread(inspection):
+        build = partial(inspection.space.build, candidate.params, dataset.input_shape, dataset.num_classes)
+        recipe = replace(FULL_RECIPE, epochs=epochs)
+        fit = train_candidate(
+            build, data, held_out, recipe, seed=0, device=choice.device, precision=config.precision, watched=True
+        )
+        images = epochs * batch + FORWARD_SHARE * len(dataset.val)
+        found.append(max(0.0, fit.seconds - images * float(timed.of([inspection.counts(candidate).flops])[0])))
+    return sum(found) / len(found)
+
+
+def _spread(inspection: SpaceInspection) -> list[Candidate]:
+    """``NUM_TIMED`` candidates across the space's range of FLOPs, without copies."""
+    pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
+    shown = {pool[round(place)].id: pool[round(place)] for place in np.linspace(0.1, 0.9, NUM_TIMED) * (len(pool) - 1)}
+    return list(shown.values())
+
+
 def _seconds_scored(
     inspection: SpaceInspection, dataset: Dataset, config: ComputeConfig, choice: DeviceChoice
 ) -> float:
     """Mean seconds of all free scores of a candidate, from ``NUM_TIMED`` across the space's range of FLOPs."""
-    pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
-    shown = {pool[round(place)].id: pool[round(place)] for place in np.linspace(0.1, 0.9, NUM_TIMED) * (len(pool) - 1)}
+    shown = _spread(inspection)
     tasks = shared([minibatch_task(name, dataset, config.seed) for name in FREE_SCORES if name not in COUNTED])
     covered = {other for task in tasks for other in task.others}
     tasks = [task for task in tasks if task.score not in covered]
     total = 0.0
-    for candidate in shown.values():
+    for candidate in shown:
         for task in tasks:
             train = replace(
                 task.train, images=task.train.images.to(choice.device), labels=task.train.labels.to(choice.device)

@@ -113,7 +113,7 @@ class TimePerImage:
         return np.asarray(np.interp(flops, self.flops, self.seconds))
 
 
-TIMED_UPDATES = 20  # on a GPU
+TIMED_SECONDS, MOST_TIMED = 0.3, 20  # of a candidate, and updates
 
 
 def time_per_image(
@@ -128,13 +128,16 @@ def time_per_image(
         candidate = pool[round(place)]
         build = partial(inspection.space.build, candidate.params, dataset.input_shape, dataset.num_classes)
         net = seeded(build, 0).to(device)
-        elapsed = 0.0
-        # The first warms up. On a GPU what begins a training takes longer than an update.
-        for epochs in (1, 2 if device.type == "cpu" else TIMED_UPDATES):
+        elapsed, updates = 0.0, 1  # the first warms up
+        while updates:
             start = time.perf_counter()
-            recipe = Recipe(lr=1e-3, epochs=epochs, batch_size=batch)
+            recipe = Recipe(lr=1e-3, epochs=updates, batch_size=batch)
             fit(net, data, recipe, seed=0, device=device, passes=Passes(precision=precision)).item()
-            elapsed = (time.perf_counter() - start) / epochs
+            taken = time.perf_counter() - start
+            elapsed = taken / updates
+            # Quick ones are repeated often, because what begins a training takes longer than an update.
+            more = min(MOST_TIMED, max(2, int(TIMED_SECONDS / elapsed)))
+            updates = more if updates < more and (updates == 1 or taken < TIMED_SECONDS / 2) else 0
         flops.append(float(inspection.counts(candidate).flops))
         seconds.append(elapsed / batch)
     return TimePerImage(tuple(flops), tuple(seconds))

@@ -54,8 +54,8 @@ class Coordinator:
             return
         beat = (lambda: None) if self.ledger.local else self.ledger.beat
         for result in self.crew.results(STEP_SECONDS, beat):
+            self.ledger.add(*result.evaluations)
             for row in result.evaluations:
-                self.ledger.add(row)
                 self._rows[(row.candidate, row.score, row.setting), row.seed] = row
             if checkpoint := result.job.checkpoint(self.crew.keep, result.seed):
                 checkpoint.unlink(missing_ok=True)

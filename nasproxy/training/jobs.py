@@ -66,7 +66,7 @@ class Job:
 class Result:
     """What one seed of ``job`` gave; ``finished`` says whether it was the job's last.
 
-    The evaluation of the job's own score comes last, so that the others are stored when it is.
+    The evaluation of the job's own score comes last.
     """
 
     job: Job

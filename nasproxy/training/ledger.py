@@ -171,23 +171,29 @@ class Ledger:
         }
         return Evaluation(**{**row, **own})
 
-    def add(self, evaluation: Evaluation) -> None:
-        """Stores ``evaluation`` on disk. Of two with the same key, the first is kept."""
+    def add(self, *evaluations: Evaluation) -> None:
+        """Stores ``evaluations`` on disk, all or none. Of two with the same key, the first is kept."""
+        rows = [self._row_of(evaluation) for evaluation in evaluations]
+
+        def write() -> None:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(sql.insert(_EVALUATIONS), rows)
+            except IntegrityError:
+                if len(evaluations) > 1:
+                    for evaluation in evaluations:
+                        self.add(evaluation)
+
+        self.patiently(write)
+
+    @staticmethod
+    def _row_of(evaluation: Evaluation) -> dict[str, Any]:
         curve = json.dumps(evaluation.curve) if evaluation.curve else None
         kind = None if evaluation.failure_kind is None else evaluation.failure_kind.value
         values = asdict(evaluation)
         losses = json.dumps(evaluation.train_losses) if evaluation.train_losses else None
         own = {"params": json.dumps(evaluation.params), "curve": curve, "failure_kind": kind, "train_losses": losses}
-        values |= own
-
-        def write() -> None:
-            try:
-                with self._engine.begin() as connection:
-                    connection.execute(sql.insert(_EVALUATIONS).values(**values))
-            except IntegrityError:
-                return
-
-        self.patiently(write)
+        return values | own
 
     def claim(self, candidate: str, score: str, setting: str) -> bool:
         """Claims a training for this process.
