@@ -97,6 +97,8 @@ def test_of_two_rows_with_one_key_the_first_is_kept(ledger):
     ledger.add(evaluation(0, 0.25))
     ledger.add(evaluation(0, 0.75))
     assert ledger.get(*KEY, 0).value == 0.25
+    ledger.add(evaluation(1, 0.5), evaluation(0, 0.75), evaluation(2, 1.0))  # the others are stored all the same
+    assert [ledger.get(*KEY, seed).value for seed in range(3)] == [0.25, 0.5, 1.0]
 
 
 def test_a_foreign_file_is_named(tmp_path):
