@@ -30,6 +30,7 @@ def run(code, folder):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_the_examples_of_extending_run_from_top_to_bottom(tmp_path):
     """A network, a data set, a score, a space, a method and a tracker, and a search with all of them."""
     examples = blocks("extending.md", "python")

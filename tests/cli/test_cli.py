@@ -109,6 +109,7 @@ def test_search_takes_the_newest_proxy_and_walks_on_to_the_report(pipeline):
     assert report["pick_test_accuracy"] is not None
 
 
+@pytest.mark.slow
 def test_the_same_search_again_trains_nothing(pipeline):
     folder, run, _, _ = pipeline
     before = json.loads((run / "report.json").read_text())

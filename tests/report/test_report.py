@@ -81,6 +81,7 @@ EXTREMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTREMES)
 def test_page_is_whole_and_asks_nobody_for_anything(name):
     report = EXTREMES[name]()

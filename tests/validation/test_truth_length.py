@@ -81,6 +81,7 @@ def test_few_candidates_and_failures_are_no_trouble():
     assert [one.scores["full"].value for one in chosen] == [0.5, 0.3]
 
 
+@pytest.mark.slow
 def test_some_are_trained_longer_and_compared(parts, tmp_path, cpu):
     seen = []
     report = run(parts, tmp_path, cpu, long_sample=4, progress=lambda *told: seen.append(told))
@@ -183,6 +184,7 @@ def test_a_failed_check_is_counted(parts, tmp_path, cpu, monkeypatch):
     assert report.scores[0].agreement.n == 12
 
 
+@pytest.mark.slow
 def test_every_score_is_compared_with_every_length(parts, tmp_path, cpu):
     report = run(parts, tmp_path, cpu, epochs=3, long_sample=6, long_epochs=5, scores="synflow")
     sample = [row for row in report.candidates if row.group == "sample"]

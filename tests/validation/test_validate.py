@@ -159,6 +159,7 @@ def test_too_few_real_images_for_the_baseline_is_said(parts, tmp_path, cpu):
     assert [score.name for score in report.scores] == ["proxy", "params", "flops"]
 
 
+@pytest.mark.slow
 def test_truth_from_a_table(parts, tmp_path, cpu):
     lines = ["width,depth,activation,norm,accuracy,more"]
     for i, candidate in enumerate(parts[0].enumerate()):
