@@ -18,11 +18,10 @@ The space is every cell that the tables share. Random search is replayed in the 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 
 import numpy as np
-from picks import load, summary
+from picks import add_tables, load, summary, tell
 
 from nasproxy.picking.policy import Known, first_short, next_full, next_short
 from nasproxy.picking.replay import Table
@@ -54,20 +53,13 @@ def at_random(table: Table, num_short: int, seed: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--truth", required=True)
-    parser.add_argument("--short", required=True)
-    parser.add_argument("--scores", action="append", required=True)
-    parser.add_argument("--not-scores", default="arch,index,seconds,val_accuracy")
-    parser.add_argument("--key", required=True)
-    parser.add_argument("--parameters")
+    add_tables(parser)
     parser.add_argument("--short-seconds", type=float, default=110.0)
     parser.add_argument("--score-seconds", type=float, required=True)
     parser.add_argument("--scoring-share", type=float, default=0.3)
     parser.add_argument("--seconds", type=lambda text: tuple(map(float, text.split(","))), default=(3051.0, 12000.0))
     parser.add_argument("--repetitions", type=int, default=200)
     args = parser.parse_args()
-    args.not_scores = set(args.not_scores.split(","))
-    args.scale, args.score_cost, args.short_cost = 1.0, 0.0, 1.0
     table = load(args)
     answer: dict[str, dict[str, object]] = {}
     for seconds in args.seconds:
@@ -81,7 +73,7 @@ def main() -> None:
         print(f"  {num_scored} scored, {num_short} short: {ours[0]:.2f} ({ours[1]:.2f} to {ours[2]:.2f})")
         print(f"  {num_random} short at random: {random[0]:.2f} ({random[1]:.2f} to {random[2]:.2f})")
         answer[f"{seconds:g}"] = {"short trainings and free scores": ours, "random": random, "optimum": best}
-    print(json.dumps(answer))
+    tell(answer, args.out)
 
 
 if __name__ == "__main__":

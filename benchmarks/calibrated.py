@@ -12,12 +12,10 @@ others of a model that learned from four fifths of the n. The last line is JSON:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 import numpy as np
-from picks import load, summary
+from picks import add_tables, load, summary, tell
 
 from nasproxy.correlation.agreement import rank_correlation
 from nasproxy.correlation.ranks import spearman
@@ -63,17 +61,10 @@ def repetition(table: Table, n: int, seed: int, *, cross: bool) -> dict[str, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--truth", required=True)
-    parser.add_argument("--scores", action="append", required=True)
-    parser.add_argument("--not-scores", default="arch,index,seconds,val_accuracy")
-    parser.add_argument("--key", required=True)
-    parser.add_argument("--parameters")
+    add_tables(parser)
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--cross", type=int, default=100, help="repetitions with cross-validation, which is slower")
-    parser.add_argument("--out", type=Path, help="a JSON file that gets the last line, too")
     args = parser.parse_args()
-    args.not_scores = set(args.not_scores.split(","))
-    args.short, args.scale, args.score_cost, args.short_cost = None, 1.0, 0.0, None
     table = load(args)
     sizes = [n for n in SIZES if 2 * n <= len(table)]
     if not sizes or not table.free:
@@ -89,9 +80,7 @@ def main() -> None:
         print(f"\n{n} full trainings")
         for name, (mean, low, high) in answer[str(n)].items():
             print(f"  {name}: {mean:.3f} ({low:.3f} to {high:.3f})")
-    if args.out is not None:
-        args.out.write_text(json.dumps(answer, indent=1) + "\n")
-    print(json.dumps(answer))
+    tell(answer, args.out)
 
 
 if __name__ == "__main__":

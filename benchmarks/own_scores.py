@@ -35,7 +35,7 @@ from nasproxy.data import Dataset, load_dataset
 from nasproxy.networks import NETWORKS, num_params
 from nasproxy.networks.nasbench201 import cell_function, cell_options
 from nasproxy.networks.nasbench_macro import layer_options, macro_function
-from nasproxy.scores.measuring import minibatch_task, shared
+from nasproxy.scores.measuring import leading, minibatch_task
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.compute_plan import COUNTED, FREE_SCORES
 from nasproxy.spaces import num_flops
@@ -102,9 +102,7 @@ def measure_rows(
 ) -> None:
     """Adds rows of the scores ``names`` for so many minutes."""
     known = set(pd.read_csv(path, dtype=str)[space.key]) if path.exists() else set()
-    tasks = shared([minibatch_task(name, dataset, 0) for name in names])
-    covered = {other for task in tasks for other in task.others}
-    tasks = [task for task in tasks if task.score not in covered]
+    tasks = leading([minibatch_task(name, dataset, 0) for name in names])
     until = time.monotonic() + 60 * minutes
     with path.open("a", newline="") as file:
         columns = [space.key, *COUNTED, *names, "seconds", "seconds_of_others"]
@@ -126,6 +124,7 @@ def main() -> None:
     parser.add_argument("--without", default="", help="slow scores that are left out, such as grasp,zen")
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--rows", type=Path)
+    parser.add_argument("--beside", help="rows of other settings, whose order of the same networks is compared")
     args = parser.parse_args()
     space, rows = SPACES[args.space], args.rows or DATA / f"own_scores_{args.space}.csv"
     path, _, columns = args.truth.rpartition(":")
@@ -160,6 +159,14 @@ def main() -> None:
     for name, (value, low, high, peer) in found.items():
         beside = "" if peer is None else f", published {peer:+.3f}"
         print(f"  {name}: {value:+.3f} ({low:+.2f} to {high:+.2f}){beside}")
+    if args.beside:
+        other = pd.read_csv(args.beside, dtype={space.key: str}).set_index(space.key)
+        both = table.index.intersection(other.index)
+        print(f"order of the {len(both)} networks that {args.beside} has, too:")
+        for name in [one for one in MEASURED if one in table and one in other]:
+            pairs = [rows.loc[both, name].to_numpy(float) for rows in (table, other)]
+            common = ~(np.isnan(pairs[0]) | np.isnan(pairs[1]))
+            print(f"  {name}: {spearman(pairs[0][common], pairs[1][common]):+.3f}")
     print(json.dumps(found))
 
 

@@ -68,6 +68,36 @@ def words_of(keys: Sequence[object]) -> dict[str, list[object]]:
     return varying if all(len(set(column)) <= MAX_WORDS for column in varying.values()) else {}
 
 
+def add_tables(parser: argparse.ArgumentParser) -> None:
+    """The options that name tables, which :func:`load` reads."""
+    parser.add_argument("--truth", required=True, help="FILE:COLUMN of the accuracy after full training")
+    parser.add_argument("--short", help="FILE:COLUMN of the accuracy after a short training")
+    parser.add_argument(
+        "--scores", action="append", default=[], help="FILE with a column for each free score, or FILE:COLUMN"
+    )
+    parser.add_argument(
+        "--not-scores",
+        type=lambda text: set(text.split(",")),
+        default="arch,index,seconds,seconds_of_others,val_accuracy",
+        help="columns that are no scores",
+    )
+    parser.add_argument("--key", required=True, help="the column that names a candidate in every file")
+    parser.add_argument("--parameters", help="columns of the truth's file that are the space's parameters")
+    parser.add_argument("--short-cost", type=float, default=12 / 200, help="of a short training, in full trainings")
+    parser.add_argument("--score-cost", type=float, default=2e-4, help="of all free scores of a candidate")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="what accuracies are multiplied by; -1 where less is better"
+    )
+    parser.add_argument("--out", type=Path, help="a JSON file that gets the last line, too")
+
+
+def tell(answer: object, out: Path | None) -> None:
+    """Prints ``answer`` as the last line, and writes it to ``out``."""
+    if out is not None:
+        out.write_text(json.dumps(answer, indent=1) + "\n")
+    print(json.dumps(answer))
+
+
 def load(args: argparse.Namespace) -> Table:
     """The joined table, without candidates that lack a number."""
     truth, column = read(args.truth, args.key)
@@ -244,28 +274,14 @@ def print_table(answer: Mapping[str, Mapping[str, Sequence[float]]], costs: Sequ
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--truth", required=True, help="FILE:COLUMN of the accuracy after full training")
-    parser.add_argument("--short", help="FILE:COLUMN of the accuracy after a short training")
-    parser.add_argument(
-        "--scores", action="append", default=[], help="FILE with a column for each free score, or FILE:COLUMN"
-    )
-    parser.add_argument("--not-scores", default="arch,index,seconds,val_accuracy", help="columns that are no scores")
-    parser.add_argument("--key", required=True, help="the column that names a candidate in every file")
-    parser.add_argument("--parameters", help="columns of the truth's file that are the space's parameters")
-    parser.add_argument("--short-cost", type=float, default=12 / 200, help="of a short training, in full trainings")
-    parser.add_argument("--score-cost", type=float, default=2e-4, help="of all free scores of a candidate")
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="what accuracies are multiplied by; -1 where less is better"
-    )
+    add_tables(parser)
     parser.add_argument("--margin", type=float, default=1.0, help="in accuracy, of what may be left")
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument(
         "--optuna", type=int, default=0, metavar="N", help="replay Optuna's ways N times as well (slow)"
     )
     parser.add_argument("--budgets", type=lambda text: tuple(map(float, text.split(","))), default=BUDGETS)
-    parser.add_argument("--out", type=Path, help="a JSON file that gets the last line, too")
     args = parser.parse_args()
-    args.not_scores = set(args.not_scores.split(","))
     table = load(args)
     if len(table) < 4:
         sys.exit(
@@ -278,9 +294,7 @@ def main() -> None:
     )
     answer = with_best(replay(table, args))
     print_table(answer, [f"{budget:g}" for budget in args.budgets])
-    if args.out is not None:
-        args.out.write_text(json.dumps(answer, indent=1) + "\n")
-    print(json.dumps(answer))
+    tell(answer, args.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nasproxy.core.devices import accelerator
+from nasproxy.core.devices import placed
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data import Dataset
 
@@ -25,10 +25,7 @@ class RealBatches:
             if len(indices) == 0:
                 raise NasproxyError(f"Every class needs training images, but '{name}' has none.")
         self.device = device
-        self.images = dataset.train.images
-        module = accelerator(device)
-        if module is not None and self.images.numel() < module.mem_get_info(device)[0] // 4:
-            self.images = self.images.to(device)
+        self.images = placed(dataset.train.images, device)
         self.numbers = tuple(indices.to(device) for indices in by_class)  # of the images of each class
         self.labels = dataset.train.labels.to(device)
         self._valid: dict[int, Tensor] = {}
@@ -36,10 +33,7 @@ class RealBatches:
         # One row of image numbers per class; the end of a short row is filled up and never drawn.
         self._table = torch.nn.utils.rnn.pad_sequence(by_class, batch_first=True).to(device)
         self._filler = torch.arange(max(self.sizes), device=device) >= torch.tensor(self.sizes, device=device)[:, None]
-        shape = (1, -1, 1, 1)
-        std = torch.tensor(dataset.std, device=device).view(shape)
-        self._scale = 1 / (255 * std)
-        self._shift = -torch.tensor(dataset.mean, device=device).view(shape) / std
+        self._normalize = dataset.normalize
 
     def count(self, label: int, size: int) -> int:
         """How many of ``size`` images a batch of class ``label`` can have: all of a smaller class."""
@@ -73,4 +67,4 @@ class RealBatches:
 
     def normalize(self, images: Tensor) -> Tensor:
         """``images`` uint8 as normalised float32 on the device."""
-        return torch.addcmul(self._shift, images.to(self.device).to(torch.float32), self._scale)
+        return self._normalize(images.to(self.device))

@@ -76,6 +76,14 @@ def accelerator(device: torch.device) -> Any | None:
     return None if device.type == "cpu" else torch.get_device_module(device)
 
 
+def placed(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """``images`` on a GPU ``device``, if they take less than a quarter of its free memory; else where they are."""
+    module = accelerator(device)
+    if module is None or images.nbytes >= module.mem_get_info(device)[0] // 4:
+        return images
+    return images.to(device)
+
+
 @contextmanager
 def forked(device: torch.device, seed: int | None = None) -> Iterator[None]:
     """In its ``with`` block torch's global generators can be drawn from; afterwards they are as before.

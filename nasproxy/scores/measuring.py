@@ -94,3 +94,10 @@ def shared(tasks: Sequence[Task]) -> list[Task]:
         else task
         for task in tasks
     ]
+
+
+def leading(tasks: Sequence[Task]) -> list[Task]:
+    """Those of :func:`shared` ``tasks`` that give the scores of all."""
+    found = shared(tasks)
+    given = {other for task in found for other in task.others}
+    return [task for task in found if task.score not in given]

@@ -50,8 +50,8 @@ from nasproxy.scores.vkdnw import vkdnw
 from nasproxy.scores.zen import zen
 from nasproxy.spaces import num_flops
 
-# images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128. With 32, cells of NAS-Bench-201 have the
-# order that they have with 64 (ρ of .98 or more for each score, benchmarks/RESULTS.md).
+# images; [A] takes 64, [NWOT] 128, [ZiCo] several batches of 128. With 32, cells of NAS-Bench-201 have the order that
+# they have with 64: ρ is .98 or more for each score but grasp, which has .77 (benchmarks/RESULTS.md).
 MINIBATCH = 32
 
 

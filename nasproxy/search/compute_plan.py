@@ -22,7 +22,7 @@ from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.picking.plan import PickPlan, plan_pick
 from nasproxy.picking.policy import RANDOM_SHARE
-from nasproxy.scores.measuring import minibatch_task, shared
+from nasproxy.scores.measuring import leading, minibatch_task
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.search.search_plan import FORWARD_SHARE, LENGTHS, TimePerImage, time_per_image
 from nasproxy.spaces import Candidate, SpaceInspection
@@ -203,9 +203,7 @@ def _seconds_scored(
 ) -> float:
     """Mean seconds of all free scores of a candidate, from ``NUM_TIMED`` across the space's range of FLOPs."""
     shown = _spread(inspection)
-    tasks = shared([minibatch_task(name, dataset, config.seed) for name in FREE_SCORES if name not in COUNTED])
-    covered = {other for task in tasks for other in task.others}
-    tasks = [task for task in tasks if task.score not in covered]
+    tasks = leading([minibatch_task(name, dataset, config.seed) for name in FREE_SCORES if name not in COUNTED])
     total = 0.0
     for candidate in shown:
         for task in tasks:

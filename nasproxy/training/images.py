@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nasproxy.core.devices import accelerator
+from nasproxy.core.devices import placed
 from nasproxy.data import Dataset, LabeledImages, normalize
 
 
@@ -35,10 +35,8 @@ class TrainingImages:
 
     def on(self, device: torch.device) -> TrainingImages:
         """The same images on a GPU ``device``, if they take less than a quarter of its free memory; else ``self``."""
-        module = accelerator(device)
-        if module is None or self.images.nbytes >= module.mem_get_info(device)[0] // 4:
-            return self
-        return TrainingImages(self.images.to(device), self.labels.to(device), self.prepare)
+        images = placed(self.images, device)
+        return self if images is self.images else TrainingImages(images, self.labels.to(device), self.prepare)
 
 
 NO_IMAGES = TrainingImages(torch.empty(0), torch.empty(0))
