@@ -19,12 +19,13 @@ from nasproxy.config import FULL_RECIPE, ComputeConfig, ValidateConfig
 from nasproxy.core.devices import DeviceChoice
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.wording import rough_duration
-from nasproxy.data import Dataset, LabeledImages
+from nasproxy.data import Dataset
 from nasproxy.picking.plan import PickPlan, plan_pick
 from nasproxy.picking.policy import RANDOM_SHARE
+from nasproxy.scores.full_training import full_recipe
 from nasproxy.scores.measuring import leading, minibatch_task
 from nasproxy.scores.zero_cost import ZERO_COST
-from nasproxy.search.search_plan import FORWARD_SHARE, LENGTHS, TimePerImage, time_per_image
+from nasproxy.search.search_plan import FORWARD_SHARE, LENGTHS, TimePerImage, full_batch, time_per_image
 from nasproxy.spaces import Candidate, SpaceInspection
 from nasproxy.training.candidate import train_candidate
 from nasproxy.training.images import real_images
@@ -107,14 +108,14 @@ def plan_compute(
     Raises:
         NasproxyError: when the time does not suffice for one full training.
     """
-    batch = min(FULL_RECIPE.batch_size, len(dataset.train))
-    timed = time_per_image(inspection, dataset, batch, choice.device, config.precision)
+    recipe = full_recipe(dataset, FULL_RECIPE.epochs)
+    timed = time_per_image(inspection, full_batch(dataset), recipe, choice.device, config.precision)
     scored = _seconds_scored(inspection, dataset, config, choice)
     seconds = None if config.hours is None else 3600 * config.hours * workers
     epochs, images = _length(inspection, dataset, config, timed, seconds or time_limit(choice.device) * workers)
     seen = min(images or len(dataset.train), len(dataset.train))
     short_epochs = max(1, round(epochs / SHORT_TIMES))
-    beside = _seconds_beside(inspection, dataset, timed, (batch, short_epochs), config, choice)
+    beside = _seconds_beside(inspection, dataset, timed, short_epochs, config, choice)
     full = beside + _trained(inspection, dataset, timed, epochs * seen, LARGEST_FULL)
     short = beside + sum(
         share * _trained(inspection, dataset, timed, short_epochs * seen, largest)
@@ -168,25 +169,24 @@ def _seconds_beside(
     inspection: SpaceInspection,
     dataset: Dataset,
     timed: TimePerImage,
-    sizes: tuple[int, int],
+    epochs: int,
     config: ComputeConfig,
     choice: DeviceChoice,
 ) -> float:
     """Mean seconds of what a training takes beside its updates: the net is built, tried, and measured on the way.
 
-    ``sizes`` are images of a batch, and epochs of a short training. On small data it takes as long as the updates.
+    ``epochs`` are those of a short training. On small data it takes as long as the updates.
     """
-    batch, epochs = sizes
-    data = real_images(dataset, LabeledImages(dataset.train.images[:batch], dataset.train.labels[:batch]))
+    data = full_batch(dataset)
     held_out = real_images(dataset, dataset.val)
     found = []
     for candidate in _spread(inspection):
         build = partial(inspection.space.build, candidate.params, dataset.input_shape, dataset.num_classes)
-        recipe = replace(FULL_RECIPE, epochs=epochs)
+        recipe, precision = full_recipe(dataset, epochs), config.precision
         fit = train_candidate(
-            build, data, held_out, recipe, seed=0, device=choice.device, precision=config.precision, watched=True
+            build, data, held_out, recipe, seed=0, device=choice.device, precision=precision, watched=True
         )
-        images = epochs * batch + FORWARD_SHARE * len(dataset.val)
+        images = epochs * len(data.images) + FORWARD_SHARE * len(dataset.val)
         found.append(max(0.0, fit.seconds - images * float(timed.of([inspection.counts(candidate).flops])[0])))
     return sum(found) / len(found)
 

@@ -14,16 +14,17 @@ import torch
 from nasproxy.condense.build_plan import ORDER, budget_names, time_limit
 from nasproxy.config import BUDGETS, FULL_RECIPE, Recipe, SearchConfig, ValidateConfig
 from nasproxy.core.wording import epochs_text, rough_duration
-from nasproxy.data import Dataset
+from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.networks import seeded
+from nasproxy.scores.full_training import full_recipe
 from nasproxy.scores.registry import SCORES, score_names
 from nasproxy.scores.spending import spending_of
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST
 from nasproxy.search.objective import parse_rungs, parse_terms
 from nasproxy.spaces import SpaceInspection
 from nasproxy.training.fit import Passes, fit
-from nasproxy.training.images import TrainingImages
+from nasproxy.training.images import TrainingImages, real_images
 from nasproxy.training.tasks import TrainingTask
 
 # How far "quick" may be cut to fit the time limit; with less, a search says nothing.
@@ -117,37 +118,46 @@ TIMED_SECONDS, MOST_TIMED = 0.3, 20  # of a candidate, and updates
 
 
 def time_per_image(
-    inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device, precision: str
+    inspection: SpaceInspection, data: TrainingImages, recipe: Recipe, device: torch.device, precision: str
 ) -> TimePerImage:
-    """Times ``NUM_TIMED`` candidates of a space, each in one training step of ``batch`` images."""
+    """Times ``NUM_TIMED`` candidates of a space, each in updates of the first batch of ``data`` by ``recipe``.
+
+    Normalising and augmenting the images are part of the time: on small images they take as long as a small net.
+    """
+    batch = slice(recipe.batch_size)
+    data = TrainingImages(data.images[batch].to(device), data.labels[batch].to(device), data.prepare)
+    shape, classes = data.images.shape[1:], inspection.num_classes
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
-    labels = torch.arange(batch) % dataset.num_classes
-    data = TrainingImages(torch.zeros((batch, *dataset.input_shape), device=device), labels.to(device))
     flops, seconds = [], []
     for place in np.linspace(0.05, 1.0, NUM_TIMED) * (len(pool) - 1):
         candidate = pool[round(place)]
-        build = partial(inspection.space.build, candidate.params, dataset.input_shape, dataset.num_classes)
-        net = seeded(build, 0).to(device)
+        net = seeded(partial(inspection.space.build, candidate.params, shape, classes), 0).to(device)
         elapsed, updates = 0.0, 1  # the first warms up
         while updates:
             start = time.perf_counter()
-            recipe = Recipe(lr=1e-3, epochs=updates, batch_size=batch)
-            fit(net, data, recipe, seed=0, device=device, passes=Passes(precision=precision)).item()
+            own = replace(recipe, epochs=updates)
+            fit(net, data, own, seed=0, device=device, passes=Passes(precision=precision)).item()
             taken = time.perf_counter() - start
             elapsed = taken / updates
             # Quick ones are repeated often, because what begins a training takes longer than an update.
             more = min(MOST_TIMED, max(2, int(TIMED_SECONDS / elapsed)))
             updates = more if updates < more and (updates == 1 or taken < TIMED_SECONDS / 2) else 0
         flops.append(float(inspection.counts(candidate).flops))
-        seconds.append(elapsed / batch)
+        seconds.append(elapsed / len(data.images))
     return TimePerImage(tuple(flops), tuple(seconds))
 
 
+def full_batch(dataset: Dataset) -> TrainingImages:
+    """The images of an update of full training."""
+    batch = FULL_RECIPE.batch_size
+    return real_images(dataset, LabeledImages(dataset.train.images[:batch], dataset.train.labels[:batch]))
+
+
 def seconds_per_image(
-    inspection: SpaceInspection, dataset: Dataset, batch: int, device: torch.device, precision: str
+    inspection: SpaceInspection, data: TrainingImages, recipe: Recipe, device: torch.device, precision: str
 ) -> float:
     """Mean seconds per training image over the space."""
-    timed = time_per_image(inspection, dataset, batch, device, precision)
+    timed = time_per_image(inspection, data, recipe, device, precision)
     return float(timed.of([inspection.counts(candidate).flops for candidate in inspection.valid]).mean())
 
 
@@ -168,9 +178,9 @@ class CostModel:
     def timed(cls, planned: PlannedSearch, precision: str) -> CostModel:
         """The model of this device, from timing a few candidates; ``precision`` is that of full training."""
         inspection, dataset, task = planned.inspection, planned.dataset, planned.task
-        small = seconds_per_image(inspection, dataset, len(task.train.images), planned.device, task.precision)
-        batch = min(FULL_RECIPE.batch_size, len(dataset.train))
-        return cls(planned, small, seconds_per_image(inspection, dataset, batch, planned.device, precision))
+        small = seconds_per_image(inspection, task.train, task.recipe, planned.device, task.precision)
+        full = full_recipe(dataset, FULL_RECIPE.epochs), planned.device, precision
+        return cls(planned, small, seconds_per_image(inspection, full_batch(dataset), *full))
 
     @property
     def _num_images(self) -> int:

@@ -74,7 +74,7 @@ def test_timings_are_of_the_right_order(parts):
     from nasproxy.training.fit import fit
 
     inspection, dataset, task = parts
-    predicted = search_plan.seconds_per_image(inspection, dataset, 6, CPU, "float32")
+    predicted = search_plan.seconds_per_image(inspection, task.train, task.recipe, CPU, "float32")
     elapsed = []
     for candidate in inspection.valid[::40]:
         net = seeded(lambda c=candidate: inspection.space.build(c.params, dataset.input_shape, 3), 0)
