@@ -13,12 +13,14 @@ and the code released with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasproxy.core.devices import twice_differentiable
 from nasproxy.core.errors import NasproxyError
 
 # In the denominator of the cosine, as in the reference implementation: a dead output node counts as distance 1.
@@ -125,22 +127,45 @@ def class_gradients(
         parameters: of ``net``, in place of the matched weights; each class then takes a pass of its own.
 
     Returns:
-        One tensor ``(len(counts), *weight.shape)`` per matched weight, or per tensor of ``parameters``.
+        One tensor ``(len(counts), *weight.shape)`` per matched weight, or per tensor of ``parameters``; zeros for one
+        that the loss does not depend on.
     """
-    layers = matched_layers(net)
-    if parameters is not None:
-        by_class = [
-            torch.autograd.grad(
-                loss(net, *own), list(parameters), create_graph=create_graph, allow_unused=True, materialize_grads=True
-            )
-            for own in zip(*(part.split(list(counts)) for part in (images, labels, shares)), strict=True)
-        ]
-        return tuple(torch.stack(own) for own in zip(*by_class, strict=True))
-    if len(counts) == 1:  # nothing to keep apart: autograd's own way is the fastest
-        value = loss(net, images, labels, shares)
-        gradients = torch.autograd.grad(value, [layer.weight for layer in layers], create_graph=create_graph)
-        return tuple(gradient.unsqueeze(0) for gradient in gradients)
+    weights = matched_weights(net) if parameters is None else list(parameters)
+    with twice_differentiable() if create_graph else nullcontext():
+        if parameters is None and len(counts) > 1:
+            found = _in_one_pass(net, images, labels, shares, counts, create_graph)
+            if found is not None:
+                return found
+        return _by_class(net, images, labels, shares, counts, create_graph, loss, weights)
 
+
+def _by_class(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    shares: Tensor,
+    counts: Sequence[int],
+    create_graph: bool,
+    loss: Loss,
+    weights: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    """Autograd's own way, for one class after the other; where there is one it is the fastest."""
+    by_class = [
+        torch.autograd.grad(
+            loss(net, *own), weights, create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
+        for own in zip(*(part.split(list(counts)) for part in (images, labels, shares)), strict=True)
+    ]
+    if len(by_class) == 1:
+        return tuple(gradient.unsqueeze(0) for gradient in by_class[0])
+    return tuple(torch.stack(own) for own in zip(*by_class, strict=True))
+
+
+def _in_one_pass(
+    net: nn.Module, images: Tensor, labels: Tensor, shares: Tensor, counts: Sequence[int], create_graph: bool
+) -> tuple[Tensor, ...] | None:
+    """All classes in one pass; None for a net that uses a matched weight without calling its layer."""
+    layers = matched_layers(net)
     calls: list[tuple[int, Tensor, Tensor, int]] = []  # layer, its input, its output, the output's version
     position = {layer: number for number, layer in enumerate(layers)}
 
@@ -158,9 +183,16 @@ def class_gradients(
             "The output of a convolution or linear layer must not be changed in place (use inplace=False), "
             "or its gradient is lost."
         )
-    at_outputs = torch.autograd.grad(value, [output for _, _, output, _ in calls], create_graph=create_graph)
+    called = {number for number, _, _, _ in calls}
+    silent = [layer.weight for number, layer in enumerate(layers) if number not in called]
+    if silent and any(g is not None for g in torch.autograd.grad(value, silent, retain_graph=True, allow_unused=True)):
+        return None  # such as the output projection of nn.MultiheadAttention
+    outputs = [output for _, _, output, _ in calls]
+    at_outputs = torch.autograd.grad(value, outputs, create_graph=create_graph, allow_unused=True)
     sums: list[Tensor | None] = [None] * len(layers)
     for (number, inputs, _, _), at_output in zip(calls, at_outputs, strict=True):
+        if at_output is None:  # the loss does not depend on this call
+            continue
         per_class = torch.stack(
             [
                 _weight_gradient(layers[number], own_inputs, own_outputs)
@@ -189,9 +221,14 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def layerwise_cosine(synthetic: Gradients, real: Gradients, layer_weights: Sequence[float]) -> Tensor:
-    """Σ over layers and output nodes of 1 − cosine ([DC], eq. 9); ``(C,)``, each in [0, 2 × output nodes]."""
+    """Σ over layers and output nodes of 1 − cosine ([DC], eq. 9); ``(C,)``, each in [0, 2 × output nodes].
+
+    A layer that the loss of a class does not depend on is left out: its nodes would each count as 1 forever.
+    """
     terms = zip(synthetic, real, layer_weights, strict=True)
-    return torch.stack([weight * (1 - _cosine(s.flatten(2), r.flatten(2))).sum(1) for s, r, weight in terms]).sum(0)
+    return torch.stack(
+        [weight * (1 - _cosine(s.flatten(2), r.flatten(2))).sum(1) * r.flatten(1).any(1) for s, r, weight in terms]
+    ).sum(0)
 
 
 def flat_cosine(synthetic: Gradients, real: Gradients, layer_weights: Sequence[float]) -> Tensor:
@@ -248,7 +285,9 @@ def match_classes(
         net, seen, labels, mean_shares(counts, seen), counts, create_graph=True, parameters=parameters
     )
     values = distance(gradients, real, layer_weights)
-    (image_gradient,) = torch.autograd.grad(values.sum(), [synthetic])
+    if not values.requires_grad:  # a net whose weights' gradients do not depend on the images
+        return values, torch.zeros_like(synthetic)
+    (image_gradient,) = torch.autograd.grad(values.sum(), [synthetic], allow_unused=True, materialize_grads=True)
     return values.detach(), image_gradient
 
 

@@ -30,24 +30,32 @@ from nasproxy.training.fit import images_per_pass
 
 
 def embed(net: nn.Module, images: Tensor) -> Tensor:
-    """The embeddings of ``images`` ``(n, c, h, w)``: what the last linear layer of ``net`` reads.
+    """The embeddings of ``images`` ``(n, c, h, w)``: what the linear layer that ``net`` runs last reads.
 
     Returns:
         ``(n, d)``, differentiable in ``images``.
 
     Raises:
-        NasproxyError: for a net without a linear layer.
+        NasproxyError: for a net that runs no linear layer, or the last one not once for each image.
     """
-    heads = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    if not heads:
-        raise NasproxyError("An embedding is what the last linear layer reads, but this net has none: use another net.")
-    seen: list[Tensor] = []
-    handle = heads[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+    last = images.new_zeros(0)
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal last
+        last = inputs[0]
+
+    handles = [layer.register_forward_pre_hook(keep) for layer in net.modules() if isinstance(layer, nn.Linear)]
     try:
         net(images)
     finally:
-        handle.remove()
-    return torch.cat(seen)
+        for handle in handles:
+            handle.remove()
+    if len(last) != len(images):
+        what = "runs none" if not last.numel() else f"gives it {len(last)} rows for {len(images)} images"
+        raise NasproxyError(
+            f"An embedding is what the last linear layer reads of each image, but this net {what}: use another net."
+        )
+    return last.flatten(1)
 
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -23,6 +23,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from nasproxy.core.chunks import room
+from nasproxy.core.devices import twice_differentiable
 
 
 def parameter_distance(ours: State, theirs: State, start: State) -> Tensor:
@@ -97,7 +98,7 @@ def pull_back(
             if t < first:
                 break
             inputs = tuple(part.requires_grad_() for part in _copies(state))
-            with torch.enable_grad():
+            with torch.enable_grad(), twice_differentiable():
                 after = step(t, inputs)
             pulled = torch.autograd.grad(after, [*inputs, *leaves], adjoint, allow_unused=True, materialize_grads=True)
             adjoint = list(pulled[: len(inputs)])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasproxy.core.devices import accelerator, forked
+from nasproxy.core.devices import accelerator, forked, twice_differentiable
 
 # Of the activations of one forward pass. Five ConvNets of width 32 to 256 on 32 and 64 pixels were all fastest at 24 to
 # 26 MB, on a CPU with 2 MB of second-level and 32 MB of third-level cache (benchmarks/LOG.md).
@@ -56,9 +57,12 @@ def activation_bytes(net: nn.Module, input_shape: tuple[int, int, int], *, secon
     images = torch.zeros((1, *input_shape), dtype=like.dtype, device=like.device, requires_grad=second_order)
     label = torch.zeros(1, dtype=torch.int64, device=like.device)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = functional.cross_entropy(net(images), label)
+        with twice_differentiable() if second_order else nullcontext():
+            loss = functional.cross_entropy(net(images), label)
         if second_order:
-            kept.extend(torch.autograd.grad(loss, [p for p in parameters if p.requires_grad], create_graph=True))
+            own = [parameter for parameter in parameters if parameter.requires_grad]
+            found = torch.autograd.grad(loss, own, create_graph=True, allow_unused=True)
+            kept.extend(gradient for gradient in found if gradient is not None)
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
     return sum(size for address, size in storages.items() if address not in known)
 

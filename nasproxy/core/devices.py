@@ -7,13 +7,14 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nasproxy.core.distributed import local_number
 from nasproxy.core.errors import NasproxyError
@@ -220,6 +221,14 @@ def float32_as(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def twice_differentiable() -> AbstractContextManager[None]:
+    """A context for a forward pass whose gradient is differentiated again.
+
+    Attention then takes its plain form: torch's fused kernels have no second derivative.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def products_in(precision: str, device: torch.device) -> torch.autocast:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasproxy.core.devices import accelerator, float32_as, forked
+from nasproxy.core.devices import accelerator, float32_as, forked, twice_differentiable
 from nasproxy.core.randomness import derive_seed
 from nasproxy.networks import num_params
 from nasproxy.scores.az_nas import az_expressivity, az_progressivity, az_trainability
@@ -134,7 +134,8 @@ def grasp(fresh: FreshNet) -> float:
     Cost: one forward pass and two backward passes, the second through the first.
     """
     weights = fresh.weights
-    gradients = gradients_of(_loss(fresh.net, fresh.images, fresh.labels), weights, create_graph=True)
+    with twice_differentiable():
+        gradients = gradients_of(_loss(fresh.net, fresh.images, fresh.labels), weights, create_graph=True)
     product = sum(((g * g.detach()).sum() for g in gradients), torch.zeros((), device=fresh.images.device))
     hessian = gradients_of(product, weights) if product.requires_grad else [torch.zeros_like(w) for w in weights]
     return -total((w * h).double().sum() for w, h in zip(weights, hessian, strict=True))

@@ -339,6 +339,21 @@ def test_an_edit_of_the_match_space_during_a_build_changes_nothing(method, cpu, 
     assert built[0].provenance == built[1].provenance
 
 
+@pytest.mark.parametrize("edges", ["[none]", "[none, nor_conv_3x3]"])
+@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if "match_space" in spec.reads])
+def test_nets_with_weights_that_nothing_depends_on_can_be_matched(method, edges, cpu, tmp_path):
+    """Where ``none`` cuts them off, convolutions run for nothing; with ``none`` alone no output depends on images."""
+    path = tmp_path / "own.yaml"
+    lines = [f"  edge_{edge}: {edges}" for edge in ("01", "02", "12", "03", "13", "23")]
+    lines[1] = "  edge_02: [nor_conv_3x3]"
+    lines[5] = "  edge_23: [none]"
+    path.write_text(
+        "\n".join(["name: own", "network: nasbench201", "parameters:", *lines, "  cells: 1", "  channels: 4"])
+    )
+    built = build_proxy(toy_dataset(), config_of(method, match_space=str(path)), choice=cpu)
+    assert torch.isfinite(built.images).all()
+
+
 def test_a_build_is_not_resumed_with_another_match_space(cpu, tmp_path):
     path, checkpoint = tmp_path / "own.yaml", tmp_path / "build.checkpoint"
     text = "name: own\nnetwork: convnet\nparameters:\n  width: [2]\n  depth: [1]\n"

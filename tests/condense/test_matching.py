@@ -167,6 +167,108 @@ def test_a_layer_that_is_used_twice_adds_up():
             torch.testing.assert_close(mine[c], expected, rtol=0, atol=1e-12)
 
 
+class PartlyUsed(nn.Module):
+    """One layer runs and its output is dropped, as in a cell that ``none`` cuts off; another never runs."""
+
+    def __init__(self, more=True):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 2, 3, padding=1), nn.Linear(32, 3)
+        if more:
+            self.dropped, self.never = nn.Conv2d(2, 4, 1), nn.Linear(3, 3)
+
+    def forward(self, images):
+        features = torch.tanh(self.conv(images))
+        if hasattr(self, "dropped"):
+            self.dropped(features)
+        return self.head(features.flatten(1))
+
+
+@pytest.mark.parametrize("counts", [UNEVEN, (6,)])
+@pytest.mark.parametrize("name", DISTANCE_NAMES)
+def test_weights_without_a_gradient_are_left_out(counts, name):
+    net, without = seeded(PartlyUsed, 0).double(), seeded(lambda: PartlyUsed(more=False), 0).double()
+    without.load_state_dict(net.state_dict(), strict=False)
+    found = []
+    for one in (net, without):
+        real = gradients_of(one, *random_images(counts, 1), counts, name)
+        images, labels = random_images(counts, 2)
+        weights = (1.0,) * len(real)
+        parameters = compared_parameters(one, name)
+        found.append(
+            match_classes(
+                one,
+                images,
+                labels,
+                counts,
+                real,
+                distance=DISTANCES[name],
+                layer_weights=weights,
+                parameters=parameters,
+            )
+        )
+    assert len(matched_weights(net)) == 4
+    for own, expected in zip(*found, strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_images_that_no_gradient_depends_on_do_not_move():
+    class Blind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, images):
+            return self.head(images.new_ones(len(images), 4))
+
+    net = seeded(Blind, 0).double()
+    images, labels = random_images(UNEVEN, 1)
+    real = gradients_of(net, images, labels, UNEVEN)
+    options = {"distance": DISTANCES["layerwise_cosine"], "layer_weights": (1.0,)}
+    values, gradient = match_classes(net, images, labels, UNEVEN, real, **options)
+    assert gradient.shape == images.shape
+    assert not gradient.any()
+    assert values.abs().max() < 1e-3  # equal gradients
+
+
+class Attention(nn.Module):
+    """Four tokens of eight numbers, by torch's attention or by the same products in plain words."""
+
+    def __init__(self, plain=False):
+        super().__init__()
+        self.plain = plain
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, images):
+        tokens = images.flatten(1).unflatten(1, (4, 8))
+        if not self.plain:
+            return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].flatten(1))
+        own = self.attention
+        q, k, v = (
+            part.unflatten(2, (2, 4)).transpose(1, 2)
+            for part in (tokens @ own.in_proj_weight.T + own.in_proj_bias).chunk(3, dim=2)
+        )
+        mixed = torch.softmax(q @ k.transpose(2, 3) / 2.0, dim=3) @ v
+        return self.head(own.out_proj(mixed.transpose(1, 2).flatten(2)).flatten(1))
+
+
+@pytest.mark.parametrize("counts", [UNEVEN, (6,)])
+@pytest.mark.parametrize("name", ["layerwise_cosine", "mse_all"])
+def test_attention_is_matched_as_its_products_are(counts, name):
+    """Its fused kernels have no second derivative, and its output projection is used without being called."""
+    found = []
+    for plain in (False, True):
+        net = seeded(lambda plain=plain: Attention(plain), 0).double()
+        real = gradients_of(net, *random_images(counts, 1), counts, name)
+        images, labels = random_images(counts, 2)
+        weights, parameters = (1.0,) * len(real), compared_parameters(net, name)
+        options = {"distance": DISTANCES[name], "layer_weights": weights, "parameters": parameters}
+        found.append((*real, *match_classes(net, images, labels, counts, real, **options)))
+    for own, expected in zip(*found, strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-8, atol=1e-10)
+    assert found[0][-1].abs().max() > 1e-4
+
+
 def test_linear_layers_on_sequences():
     def build():
         return nn.Sequential(nn.Flatten(2), nn.Linear(16, 4), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))

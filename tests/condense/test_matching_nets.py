@@ -9,7 +9,7 @@ from nasproxy.condense import matching_nets
 from nasproxy.condense.contract import BuildRun
 from nasproxy.condense.initial import initial_images
 from nasproxy.condense.matching import net_loss
-from nasproxy.condense.matching_nets import build_net, freeze_batch_norm, train_net, train_net_on_real
+from nasproxy.condense.matching_nets import build_net, embed, freeze_batch_norm, train_net, train_net_on_real
 from nasproxy.condense.methods.gradient_matching import gradient_matching, matching_stream
 from nasproxy.condense.real_batches import RealBatches
 from nasproxy.config import CondenseConfig
@@ -54,6 +54,39 @@ def test_nets_drawn_from_a_space_differ_and_repeat():
     assert all(torch.equal(p, q) for p, q in zip(nets[3].parameters(), again.parameters(), strict=True))
     images, _ = made_by(dataset, config, BuildRun(CPU))
     assert torch.isfinite(images).all()
+
+
+class HeadFirst(nn.Module):
+    """Its head is defined first and runs last."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(5, 3)
+        self.body = nn.Linear(64, 5)
+
+    def forward(self, images):
+        return self.head(torch.tanh(self.body(images.flatten(1))))
+
+
+def four_images():
+    return torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_embedding_is_what_the_layer_that_runs_last_reads():
+    net, images = seeded(HeadFirst, 0), four_images()
+    assert torch.equal(embed(net, images), torch.tanh(net.body(images.flatten(1))))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten()), "this net runs none: use another net"),
+        (lambda: nn.Sequential(nn.Flatten(0, 2), nn.Linear(8, 3)), "gives it 32 rows for 4 images: use another net"),
+    ],
+)
+def test_a_net_without_an_embedding_is_named(build, message):
+    with pytest.raises(NasproxyError, match=message):
+        embed(seeded(build, 0), four_images())
 
 
 def test_a_space_without_a_fitting_net_is_named(tmp_path):

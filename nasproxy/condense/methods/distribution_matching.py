@@ -73,7 +73,9 @@ def distribution_matching(dataset: Dataset, config: CondenseConfig, run: BuildRu
             target = class_means(torch.cat(parts), real_labels, num_classes)
         own = class_means(embed(net, view(decode(images, config.formation), seen_labels)), seen_labels, num_classes)
         distance = distribution_distance(target, own)
-        distance.backward()
+        images.grad = torch.zeros_like(images)
+        if distance.requires_grad:  # the embedding of a net whose cells pass nothing on does not depend on images
+            distance.backward()
         return distance.detach()
 
     seconds = learn_images(dataset, config, run, images, step)
