@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -258,11 +259,37 @@ def _forward(net: nn.Module, input_shape: Shape, device: str) -> tuple[tuple[int
     from torch.utils.flop_counter import FlopCounterMode
 
     # Dropout draws from the CPU's global generator, which is left as it was.
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.no_grad(),
+        _without_fused_layers(),
+        FlopCounterMode(display=False) as counter,
+    ):
         output: object = net(torch.zeros(2, *input_shape, device=device))
     if not isinstance(output, torch.Tensor):
         raise NasproxyError(f"A network must return one tensor, but got {type(output).__name__}.")
     return tuple(output.shape), counter.get_total_flops() // 2
+
+
+@contextmanager
+def _without_fused_layers() -> Iterator[None]:
+    """Attention and recurrent layers take their products one by one: torch's counter does not see into fused ones."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    attention = torch.backends.mha
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    fast, enabled = attention.get_fastpath_enabled(), [library.enabled for library in libraries]
+    try:
+        attention.set_fastpath_enabled(False)
+        for library in libraries:
+            library.enabled = False
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        attention.set_fastpath_enabled(fast)
+        for library, before in zip(libraries, enabled, strict=True):
+            library.enabled = before
 
 
 def num_flops(net: nn.Module, input_shape: Shape) -> int:

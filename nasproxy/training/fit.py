@@ -6,7 +6,7 @@ Images are tensors on the device and a batch is an index; the loop reads nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +158,7 @@ def fit(
         for epoch in range(keeper.resume(), recipe.epochs):
             keeper.keep(epoch)
             order = _order(n, order_stream if recipe.shuffle else None, data.images.device)
-            for step, index in enumerate(order.split(batch), start=epoch * (total // recipe.epochs)):
+            for step, index in enumerate(_batches(order, batch), start=epoch * (total // recipe.epochs)):
                 images, labels = data.batch(index, device)
                 images = _augmented(images, recipe, augment_stream, _mirrored_now(mirrored, index, epoch))
                 images = images.contiguous(memory_format=layout)
@@ -207,6 +207,14 @@ def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _order(n: int, stream: torch.Generator | None, device: torch.device) -> Tensor:
     """The order of ``n`` images in an epoch, ``(n,)``: drawn from ``stream``, or as they are stored without one."""
     return torch.arange(n, device=device) if stream is None else torch.randperm(n, generator=stream, device=device)
+
+
+def _batches(order: Tensor, batch: int) -> Sequence[Tensor]:
+    """``order`` in batches. A last batch of one image would have no batch statistics: it shares with the one before."""
+    if len(order) % batch != 1 or batch == 1 or len(order) == 1:
+        return order.split(batch)
+    whole, rest = order[: -batch - 1], order[-batch - 1 :]
+    return (*(whole.split(batch) if len(whole) else ()), *rest.tensor_split(2))
 
 
 def _mirrored_now(mirrored: Tensor | None, index: Tensor, epoch: int) -> Tensor | None:

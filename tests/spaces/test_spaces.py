@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import nasbench201, num_params, seeded
@@ -515,6 +516,7 @@ def test_deep_nesting_is_no_crash(tmp_path):
 USER = """
 import dataclasses
 import torch
+from torch import nn
 
 
 @dataclasses.dataclass
@@ -748,6 +750,39 @@ def test_shipped_grids_on_the_sizes_of_the_data_sets(name, shape, num_valid, num
         assert any(f"{len(found)} cannot: {reason}" in line for line in result.describe())
         with pytest.raises(NasproxyError, match="4 poolings"):
             result.counts(found[0])
+
+
+class Tokens(nn.Module):
+    """A layer that works on ten tokens of 64 numbers."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images):
+        output = self.layer(images.flatten(1).unflatten(1, (10, 64)))
+        return output[0] if isinstance(output, tuple) else output
+
+
+ATTENTION = 2 * 10 * (64 * 192 + 64 * 64) + 2 * 2 * 10 * 10 * 64
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (lambda: nn.TransformerEncoderLayer(64, 4, 128, batch_first=True), ATTENTION + 2 * 10 * 2 * 64 * 128),
+        (lambda: nn.LSTM(64, 32, batch_first=True), 2 * 10 * (64 * 128 + 32 * 128)),
+        (lambda: nn.GRU(64, 32, batch_first=True), 2 * 10 * (64 * 96 + 32 * 96)),
+    ],
+)
+def test_flops_of_attention_and_of_recurrent_layers_are_counted(layer, expected, device):
+    """Their fused kernels are opaque for torch's counter."""
+    with torch.device(device):
+        net = seeded(lambda: Tokens(layer()), 0).eval()
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    assert num_flops(net, (10, 8, 8)) == expected
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled) == before
 
 
 def test_sizes_against_arithmetic_and_a_real_net():

@@ -97,6 +97,20 @@ def test_number_of_updates_is_what_happens():
     assert seen == [(i + 1, 9) for i in range(9)]
 
 
+@pytest.mark.parametrize(("n", "batch", "expected"), [(33, 16, [16, 9, 8]), (17, 16, [9, 8]), (34, 16, [16, 16, 2])])
+def test_no_batch_has_one_image(n, batch, expected):
+    """A net with batch statistics of single values cannot train on one image."""
+    seen = []
+    net = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)), 0)
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    data = data_of()
+    own = TrainingImages(data.images[:n], data.labels[:n], data.prepare)
+    recipe = Recipe(lr=0.05, epochs=2, batch_size=batch)
+    assert math.isfinite(fit(net, own, recipe, seed=0, device=CPU).item())
+    assert seen == 2 * expected
+    assert num_updates(recipe, n) == len(seen)
+
+
 def test_same_seed_same_bits_and_other_seed_other_net():
     recipe = Recipe(lr=0.05, epochs=2, batch_size=32, augmentation="flip_shift")
     build = lambda: convnet((1, 8, 8), 3, width=8, depth=1, dropout=0.5)  # noqa: E731
