@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -65,16 +66,17 @@ class SearchProgress:
 
     def __init__(self) -> None:
         self.best: list[FinishedTrial] = []
-        self.counts = {"complete": 0, "pruned": 0, "failed": 0}
+        self._states: dict[str, str] = {}  # by candidate: a copy counts once
+        self._before: set[str] = set()
         self._started = time.monotonic()
-        self._before = 0
         self.done, self.total = 0, 0
 
     def add(self, done: int, total: int, finished: Sequence[FinishedTrial]) -> None:
         self.done, self.total = done, total
         for one in finished:
-            self.counts[one.state] += 1
-            self._before += one.before
+            self._states.setdefault(one.candidate, one.state)
+            if one.before:
+                self._before.add(one.candidate)
         ranked = {one.candidate: one for one in (*self.best, *finished) if one.score is not None}
         self.best = sorted(ranked.values(), key=lambda one: (-(one.score or 0.0), one.number))[:NUM_SHOWN]
 
@@ -82,17 +84,18 @@ class SearchProgress:
         """``12 of 100 candidates, 3.1 per minute, about 28 min left, 4 pruned at a rung, 1 failed``"""
         words = [f"{self.done} of {self.total} candidates"]
         minutes = (time.monotonic() - self._started) / 60
-        fresh = self.done - self._before
+        fresh = self.done - len(self._before)
         if fresh > 0 and minutes > 0:
             rate = fresh / minutes
             words.append(f"{rate:.3g} per minute")
             if self.done < self.total:
                 left = 60 * (self.total - self.done) / rate
                 words.append(f"about {f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} left")
+        counts = Counter(self._states.values())
         words += [
-            f"{self.counts[state]} {text}"
+            f"{counts[state]} {text}"
             for state, text in (("pruned", "pruned at a rung"), ("failed", "failed"))
-            if self.counts[state]
+            if counts[state]
         ]
         return ", ".join(words)
 

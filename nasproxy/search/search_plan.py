@@ -126,7 +126,7 @@ def time_per_image(
     """
     batch = slice(recipe.batch_size)
     data = TrainingImages(data.images[batch].to(device), data.labels[batch].to(device), data.prepare)
-    shape, classes = data.images.shape[1:], inspection.num_classes
+    shape, classes = inspection.input_shape, inspection.num_classes
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
     flops, seconds = [], []
     for place in np.linspace(0.05, 1.0, NUM_TIMED) * (len(pool) - 1):

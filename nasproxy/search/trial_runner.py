@@ -56,6 +56,8 @@ class TrialRunner:
         self.reference_ranks: ReferenceRanks | None = None
         self._pruner = Pruner(config.pruner, config.reduction)
         self._ended: dict[tuple[int, int], bool] = {}
+        self._firsts: dict[str, int] = {}  # by candidate, the first trial that proposed it
+        self._noted = 0  # trials that were looked at for it
 
     def measure_references(self, inspection: SpaceInspection, seed: int) -> None:
         """Measures the reference candidates of a sum: its scores count by their rank among them.
@@ -86,7 +88,16 @@ class TrialRunner:
         return Job(task, self.space, candidate.id, candidate.params, self.seeds)
 
     def advance(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> TrialOutcome | list[Job]:
-        """How the running ``trial`` ended, or the jobs that must be done for it now."""
+        """How the running ``trial`` ended, or the jobs that must be done for it now.
+
+        A candidate that is proposed again ends as it ended the first time, and has one vote at the rungs.
+        """
+        first = self._first_of(trial, trials)
+        if first.state.is_finished():
+            # Optuna gives a pruned trial the value of its last rung.
+            values = first.values if first.state == TrialState.COMPLETE else None
+            return TrialOutcome(first.state, values, first.intermediate_values)
+        trial = first
         candidate = self.space.candidate(trial.params)
         rungs: dict[int, float] = {}
         for number, task in enumerate(self.objective.rungs):
@@ -100,6 +111,7 @@ class TrialRunner:
             rungs[self._pruner.step(number)] = value
             if (trial.number, number) not in self._ended:
                 known = trials[: max(0, trial.number - self.pending + 1)]  # as when it was proposed
+                known = [one for one in known if self._first_of(one, trials).number == one.number]
                 self._ended[trial.number, number] = self._pruner.ends(list(rungs.values()), known)
             if self._ended[trial.number, number]:
                 return TrialOutcome(TrialState.PRUNED, None, rungs)
@@ -112,3 +124,10 @@ class TrialRunner:
         if score.value is None:
             return TrialOutcome(TrialState.FAIL, None, rungs)
         return TrialOutcome(TrialState.COMPLETE, [score.value, *against], rungs)
+
+    def _first_of(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """The first trial of the candidate of ``trial``, which is one of ``trials``."""
+        for number in range(self._noted, len(trials)):
+            self._firsts.setdefault(trials[number].user_attrs["candidate"], number)
+        self._noted = max(self._noted, len(trials))
+        return trials[self._firsts[trial.user_attrs["candidate"]]]

@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -92,7 +93,10 @@ def test_the_tally_counts_and_estimates_from_what_is_fresh(monkeypatch):
     assert tally.text() == "4 of 10 candidates"
     clock[0] += 120
     tally.add(8, 10, [finished(4, 0.9), finished(5, 0.05), finished(6, state="pruned"), finished(7, state="failed")])
-    assert tally.text() == "8 of 10 candidates, 2 per minute, about 60 s left, 1 pruned at a rung, 1 failed"
+    expected = "8 of 10 candidates, 2 per minute, about 60 s left, 1 pruned at a rung, 1 failed"
+    assert tally.text() == expected
+    tally.add(8, 10, [replace(finished(6, state="pruned"), number=number) for number in (8, 9)])  # copies
+    assert tally.text() == expected
     assert [one.number for one in tally.best] == [4, 3, 2, 1, 5]
 
 

@@ -245,6 +245,26 @@ def rows_of(run):
         return [SimpleNamespace(seconds=s) for (s,) in connection.execute("SELECT seconds FROM evaluations")]
 
 
+def test_a_copy_ends_as_the_first_did_and_has_no_vote_at_a_rung(wide, tmp_path):
+    """TPE proposes good candidates again and again; were each a vote, they would keep all others out."""
+    result = search(wide, tmp_path / "run", sampler="tpe", pending=1, rungs="naswot", trials=24, reduction=2)
+    trials = [trial for trial in study_of(tmp_path / "run").trials if "reason" not in trial.user_attrs]
+    states, values = {}, []
+    for trial in trials:
+        candidate = trial.user_attrs["candidate"]
+        if candidate in states:
+            assert trial.state == states[candidate]
+            continue
+        states[candidate] = trial.state
+        value = trial.intermediate_values[1]
+        others = sorted([*values, value], reverse=True)  # successive halving by hand: the best half goes on
+        goes_on = value >= others[max(0, len(others) // 2 - 1)]
+        assert goes_on == (trial.state == optuna.trial.TrialState.COMPLETE)
+        values.append(value)
+    assert len(trials) > len(states) == 24, "nothing was proposed twice: the test says nothing"
+    assert len(result.ranking) + len(result.pruned) == 24
+
+
 def test_rungs_train_only_what_they_let_go_on(wide, tmp_path):
     result = search(wide, tmp_path / "run", sampler="random", **RUNGS)
     by_score = {}
