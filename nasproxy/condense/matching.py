@@ -188,7 +188,9 @@ def _in_one_pass(
     if silent and any(g is not None for g in torch.autograd.grad(value, silent, retain_graph=True, allow_unused=True)):
         return None  # such as the output projection of nn.MultiheadAttention
     outputs = [output for _, _, output, _ in calls]
-    at_outputs = torch.autograd.grad(value, outputs, create_graph=create_graph, allow_unused=True)
+    at_outputs: Sequence[Tensor | None] = torch.autograd.grad(
+        value, outputs, create_graph=create_graph, allow_unused=True
+    )
     sums: list[Tensor | None] = [None] * len(layers)
     for (number, inputs, _, _), at_output in zip(calls, at_outputs, strict=True):
         if at_output is None:  # the loss does not depend on this call
