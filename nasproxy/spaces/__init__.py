@@ -14,8 +14,8 @@ A file names a network family and the parameters that vary::
 
 A step must divide its range. A parameter whose ``when`` is not fulfilled is inactive, and so is a child of an inactive
 parameter; the default of the network family applies. A user's function has the signature of a family,
-``build(input_shape, num_classes, **options)``, and its file imports no other file of the user's. The content of the
-file is part of the space's hash and of every candidate's id.
+``build(input_shape, num_classes, **options)``. Its file may import others of its folder. The contents of all of them
+are part of the space's hash and of every candidate's id.
 
 Wherever a space is named, parameters can be set: ``convnet_space:norm=batch,depth=2`` is that part of the space, and
 ``nasbench201_space:cells=1,channels=4`` a cheaper skeleton.

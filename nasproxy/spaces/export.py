@@ -1,7 +1,7 @@
 """One candidate as a Python file that needs PyTorch and not nasproxy.
 
 The file holds the definitions that the family's function needs, copied from the source of this package. For a user's
-own network it holds the user's whole file.
+own network it holds the user's files, as they are.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ import ast
 import inspect
 import sys
 from importlib import import_module
+from importlib.util import decode_source
+from pathlib import Path
 from types import ModuleType
 
 from nasproxy.spaces import Candidate, SearchSpace
+from nasproxy.spaces.user_network import takes_by_name, user_sources
 
 PACKAGE = "nasproxy"
 
-TEMPLATE = '''"""{title}
+HEAD = """\"\"\"{title}
 
 {label}
 
 Written by nasproxy export; its network families are Apache-2.0. Needs {needs}.
-"""
+\"\"\"
 
 from __future__ import annotations
 
-{body}
+"""
 
+TAIL = """
 INPUT_SHAPE = {input_shape!r}  # channels, height, width
 NUM_CLASSES = {num_classes}
 MEAN, STD = {mean!r}, {std!r}  # of each channel, for pixels in [0, 1]
@@ -34,8 +38,8 @@ OPTIONS = {options!r}
 
 
 def build() -> nn.Module:
-    """The untrained network: normalised images (n, c, h, w) in, logits (n, NUM_CLASSES) out."""
-    return {function}(INPUT_SHAPE, NUM_CLASSES, **OPTIONS)
+    \"\"\"The untrained network: normalised images (n, c, h, w) in, logits (n, NUM_CLASSES) out.\"\"\"
+    return {network}({data}, **OPTIONS)
 
 
 if __name__ == "__main__":
@@ -43,7 +47,41 @@ if __name__ == "__main__":
     print(net)
     print(sum(parameter.numel() for parameter in net.parameters()), "parameters")
     print(tuple(net(torch.zeros(2, *INPUT_SHAPE)).shape), "logits of two images")
-'''
+"""
+
+# The user's files keep names of their own, whatever they are: each runs as a module.
+OWN_FILES = """import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+from torch import nn
+
+# The files of the network, as they were when it was exported; each comes after those that it imports.
+FILES = {{
+{files}
+}}
+
+
+def load(function: str) -> Callable[..., nn.Module]:
+    \"\"\"The function that builds the network, from the last of FILES.\"\"\"
+    for name, source in FILES.items():
+        module = ModuleType(name.removesuffix(".__init__"))
+        package = name.rpartition(".")[0]
+        module.__package__ = package
+        if name.endswith(".__init__"):
+            module.__path__ = []
+        while package and package not in sys.modules:  # a folder without __init__.py
+            sys.modules[package] = ModuleType(package)
+            sys.modules[package].__path__ = []
+            package = package.rpartition(".")[0]
+        sys.modules[module.__name__] = module
+        exec(compile(source, f"<{{name}}.py of {{__file__}}>", "exec"), module.__dict__)
+        if "." in module.__name__:
+            parent, _, own = module.__name__.rpartition(".")
+            setattr(sys.modules[parent], own, module)
+    return getattr(module, function)
+"""
 
 
 class _Collector:
@@ -128,27 +166,52 @@ def candidate_source(
     Returns:
         The text of the file.
     """
+    data = "INPUT_SHAPE, NUM_CLASSES"
     if space.network_file is None:
         collector = _Collector()
-        function = space.family.__name__
-        collector.add(sys.modules[space.family.__module__], function)
+        network = space.family.__name__
+        collector.add(sys.modules[space.family.__module__], network)
         body = collector.text()
         needs = "torch" + (" and torchvision" if "torchvision" in collector.imports else "")
     else:
         function = space.network.rpartition(":")[2]
-        text = space.network_file.read_text()
-        lines = [line for line in text.splitlines() if not line.startswith("from __future__")]
-        body = "import torch\nfrom torch import nn\n\n" + "\n".join(lines).strip() + "\n"
+        body, network = _own_files(space.network_file, candidate.id), f"load({function!r})"
         needs = f"torch and what {space.network_file.name} imports"
-    return TEMPLATE.format(
-        title=f"Candidate {candidate.id} of the search space {space.name}.",
-        label=candidate.label,
-        needs=needs,
-        body=body,
+        if takes_by_name(getattr(space.family, "__wrapped__", space.family)):
+            data = "input_shape=INPUT_SHAPE, num_classes=NUM_CLASSES"
+    tail = TAIL.format(
         input_shape=input_shape,
         num_classes=num_classes,
         mean=tuple(round(float(value), 6) for value in mean),
         std=tuple(round(float(value), 6) for value in std),
         options=space.constants | candidate.params,
-        function=function,
+        network=network,
+        data=data,
     )
+    title = f"Candidate {candidate.id} of the search space {space.name}."
+    head = HEAD.format(title=_in_docstring(title), label=_in_docstring(candidate.label), needs=_in_docstring(needs))
+    return f"{head}{body}\n{tail}"
+
+
+def _in_docstring(text: str) -> str:
+    """``text`` in one line that cannot end a docstring."""
+    return " ".join(text.replace("\\", "\\\\").replace('"', '\\"').split())
+
+
+def _own_files(file: Path, identity: str) -> str:
+    """The files of a user's network as text in a Python file, and the function that runs them."""
+    sources = {name: decode_source(source) for name, source in user_sources(file).items()}
+    # The main file gets a name that no other module has; the others have those by which they are imported.
+    sources[f"candidate_{identity}"] = sources.pop(file.stem)
+    return OWN_FILES.format(files="\n".join(f"    {name!r}: {_literal(text)}," for name, text in sources.items()))
+
+
+def _literal(text: str) -> str:
+    """A literal of ``text``, in its own lines where Python can read it so."""
+    plain = f"r'''{text}'''"
+    try:
+        if ast.literal_eval(plain) == text:
+            return plain
+    except (SyntaxError, ValueError):
+        pass
+    return repr(text)

@@ -221,9 +221,9 @@ def _try(space: SearchSpace, candidate: Candidate, input_shape: Shape, num_class
             net, shape, flops = _build_and_run(space, candidate, input_shape, num_classes, "meta")
         except NasproxyError:
             raise
-        except Exception:  # noqa: BLE001  # a net that looks at values cannot run on meta tensors, but may be trained
+        except (Exception, SystemExit):  # noqa: BLE001  # a net that looks at values cannot run on meta tensors, but may be trained
             net, shape, flops = _build_and_run(space, candidate, input_shape, num_classes, "cpu")
-    except Exception as error:  # noqa: BLE001  # any error of a user's network is the reason
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # any error of a user's network is the reason
         return describe_error(error)
     if shape != (2, num_classes):
         return f"The output for 2 images must have the shape (2, {num_classes}), but got {shape}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nasproxy.core.errors import NasproxyError, nearest, unknown
 from nasproxy.spaces.model import Limits, SearchSpace
 from nasproxy.spaces.parameter import text_of
-from nasproxy.spaces.user_network import user_function
+from nasproxy.spaces.user_network import user_digest, user_function
 from nasproxy.spaces.yaml_nodes import TAG, NodeReader, compose
 from nasproxy.spaces.yaml_parameters import read_parameters
 
@@ -124,7 +123,7 @@ def _read_network(
         return None, "", None
     try:
         file = file.resolve()
-        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        sha256 = user_digest(file)
         return file, sha256, user_function(file, function, sha256)
     except (NasproxyError, OSError) as error:
         reader.mistake(node, f"The network '{network}' cannot be used: {error}")

@@ -1,4 +1,6 @@
+import json
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -94,3 +96,81 @@ def test_a_user_s_network_carries_its_file(tmp_path):
     done = subprocess.run([sys.executable, "-I", "-c", ALONE, str(path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert f"{3 * 8 * 8 * 5 + 5 + 5 * 10 + 10} parameters" in done.stdout
+
+
+def exported(folder, files, network, *, parameters="  hidden: [3, 5]\n", name="s"):
+    """What an exported candidate prints in a fresh interpreter, without the files that it was made of."""
+    own = folder / "own"
+    for place, text in files.items():
+        (own / place).parent.mkdir(parents=True, exist_ok=True)
+        (own / place).write_text(text)
+    (own / "s.yaml").write_text(f"name: {json.dumps(name)}\nnetwork: {network}\nparameters:\n{parameters}")
+    space = load_space(own / "s.yaml")
+    path = written(folder, space, space.candidate({"hidden": 5}), (3, 8, 8))
+    shutil.rmtree(own)
+    done = subprocess.run([sys.executable, "-I", "-c", ALONE, str(path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+HOSTILE = '''"""A file whose names are those of the exported one. \'\'\' and \\\\ are in it."""
+from __future__ import annotations
+
+import dataclasses
+import torch
+
+INPUT_SHAPE, NUM_CLASSES, MEAN, STD, OPTIONS, FILES = (1, 1, 1), "no", 1, 2, {"hidden": 99}, None
+
+
+@dataclasses.dataclass
+class Settings:
+    hidden: int = 3
+
+
+def load(hidden):
+    return Settings(hidden)
+
+
+def build(input_shape, num_classes, *, hidden):
+    assert (INPUT_SHAPE, NUM_CLASSES) == ((1, 1, 1), "no")
+    c, h, w = input_shape
+    first = torch.nn.Linear(c * h * w, load(hidden).hidden)
+    return torch.nn.Sequential(torch.nn.Flatten(), first, head(hidden, num_classes))
+
+
+def head(hidden, num_classes):
+    return torch.nn.Linear(hidden, num_classes)
+
+
+if __name__ == "__main__":
+    raise SystemExit("this is not for an import")
+'''
+SIZE = f"{3 * 8 * 8 * 5 + 5 + 5 * 10 + 10} parameters"
+
+
+def test_names_of_the_user_are_not_those_of_the_exported_file(tmp_path):
+    assert SIZE in exported(tmp_path, {"my_nets.py": HOSTILE}, "my_nets.py:build")
+
+
+@pytest.mark.parametrize("name", ['a """ b', "back\\slash {braces}", "two\nlines"])
+def test_a_name_cannot_end_the_docstring(name, tmp_path):
+    assert SIZE in exported(tmp_path, {"my_nets.py": HOSTILE}, "my_nets.py:build", name=name)
+
+
+BESIDE = {
+    "nets.py": "from blocks import first\n\ndef make(*, input_shape, num_classes, hidden):\n"
+    "    import torch\n    from layers.heads import head\n"
+    "    return torch.nn.Sequential(torch.nn.Flatten(), first(input_shape, hidden), head(hidden, num_classes))\n",
+    "blocks.py": "import torch\nimport nets_common as common\n\ndef first(shape, hidden):\n"
+    "    return torch.nn.Linear(common.pixels(shape), hidden)\n",
+    "nets_common.py": "def pixels(shape):\n    return shape[0] * shape[1] * shape[2]\n",
+    "layers/__init__.py": "",
+    "layers/heads.py": "from torch import nn\nfrom .sizes import BIAS\n\n"
+    "def head(hidden, classes):\n    return nn.Linear(hidden, classes, bias=BIAS)\n",
+    "layers/sizes.py": "BIAS = True\n",
+}
+
+
+def test_files_beside_the_network_are_carried_along(tmp_path):
+    """Modules and a package, imported at the top, in a function and relatively; data is taken by name alone."""
+    assert SIZE in exported(tmp_path, BESIDE, "nets.py:make")
