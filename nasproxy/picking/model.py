@@ -34,12 +34,16 @@ MIN_FITTED = 2  # truths; of fewer the vote alone is the answer
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A fitted model, see :func:`fitted`; its numbers have the unit of the accuracies."""
+    """A fitted model, see :func:`fitted`; its numbers have the unit of the accuracies.
+
+    ``evidence`` is the log-likelihood of the accuracies, up to a constant that models of the same accuracies share.
+    """
 
     process: Any  # a GaussianProcessRegressor
     centre: float
     scale: float
     slope: float
+    evidence: float
 
     def predict(self, vote: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation ``(n,)`` of the noise-free accuracy of candidates."""
@@ -106,7 +110,7 @@ def fitted(vote: np.ndarray, features: np.ndarray, accuracy: np.ndarray, *, slop
     kernel = straight + ConstantKernel(smooth) * RBF(1.0) + WhiteKernel(noise)
     process = GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0)
     process.fit(inputs, residuals[:, SCALES.index(scale)])
-    return Calibrated(process, centre, scale * spread, slope)
+    return Calibrated(process, centre, scale * spread, slope, max(likelihoods.values()))
 
 
 def log_likelihood(covariance: np.ndarray, residuals: np.ndarray) -> np.ndarray:

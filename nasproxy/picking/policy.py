@@ -4,9 +4,10 @@ These are pure functions of what is known, so a search that was killed, or that 
 
 1. *Short trainings.* A part is drawn at random, and a part is what the vote and each score in it rank first. The rest
    is chosen in rounds by a model of the short accuracy: where it promises, and where it is unsure.
-2. *Full trainings.* The vote is joined by the short accuracy, measured or predicted, and the model of the full
-   accuracy is fitted again after every round. Without short trainings the first four are the first by the vote, and
-   every fifth is drawn at random.
+2. *Full trainings.* Two models of the full accuracy are fitted again after every round: one whose vote the short
+   accuracy, measured or predicted, has joined, and one that does not read short trainings. Each counts by how likely it
+   makes the full accuracies. Without short trainings the first four are the first by the vote, and every fifth is drawn
+   at random.
 
 The random parts are what lets the model see that the free scores mislead: on some spaces the best by size is worse than
 a random candidate (docs/picking.md).
@@ -15,13 +16,13 @@ a random candidate (docs/picking.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from nasproxy.picking.columns import Columns, standardised
-from nasproxy.picking.model import Calibrated, fitted
+from nasproxy.picking.model import SLOPE, Calibrated, fitted
 
 RANDOM_SHARE = 0.2  # of the short trainings
 FIRST_SHARE = 0.4  # of the short trainings: the first by the vote and by each score in it
@@ -42,12 +43,14 @@ class Known:
         short: ``(n,)``, accuracy after a short training, NaN where it is not known.
         full: ``(n,)``, accuracy after full training, NaN where it is not known.
         failed: indices of candidates whose training failed; they are not trained again.
+        losses: what the losses of a short training say, by name ``(n,)``, higher is better, NaN where it is not known.
     """
 
     columns: Columns
     short: np.ndarray
     full: np.ndarray
     failed: frozenset[int] = frozenset()
+    losses: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, columns: Columns) -> Known:
@@ -106,29 +109,42 @@ def next_short(known: Known, num: int) -> list[int]:
     if len(known.shortly) < 2:
         order = np.argsort(-known.columns.vote, kind="stable")
     else:
-        mean, std = _of_short(known)[1:]
+        _, mean, std = _of_short(known, known.short)
         scale = mean.std() or 1.0
         value = standardised(mean) + known.columns.vote + EXPLORE * std / scale
         order = np.argsort(-value, kind="stable")
     return [int(one) for one in order if one not in taken][:wanted]
 
 
-def _of_short(known: Known) -> tuple[Calibrated, np.ndarray, np.ndarray]:
-    """The model of the short accuracy, and its mean and standard deviation ``(n,)``."""
+def _of_short(known: Known, values: np.ndarray) -> tuple[Calibrated, np.ndarray, np.ndarray]:
+    """The model of a number ``values`` ``(n,)`` of short trainings, and its mean and standard deviation ``(n,)``."""
     at, columns = known.shortly, known.columns
-    model = fitted(columns.vote[at], columns.features[at], known.short[at])
+    model = fitted(columns.vote[at], columns.features[at], values[at])
     return model, *model.predict(columns.vote, columns.features)
+
+
+def _completed(known: Known, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Calibrated]:
+    """A number of short trainings for all candidates ``(n,)``, standardised, predicted where it was not measured.
+
+    Returns:
+        It, how unsure it is in the same unit, and the model of it.
+    """
+    model, mean, std = _of_short(known, values)
+    at, scale = known.shortly, float(mean.std()) or 1.0
+    full, unsure = mean.copy(), std / scale
+    full[at], unsure[at] = values[at], 0.0
+    return (full - mean.mean()) / scale, unsure, model
 
 
 # ------------------------------------------------------------------------------------------------------- full trainings
 
 
 @dataclass(frozen=True)
-class Belief:
-    """What is expected of the full accuracy of every candidate.
+class Opinion:
+    """What one model expects of the full accuracy of every candidate.
 
     Args:
-        vote: ``(n,)``, the vote of the free scores and the short accuracy.
+        vote: ``(n,)``, the vote of the free scores, with the short accuracy where it is believed.
         features: ``(n, d)``.
         unsure: ``(n,)``, how unsure a short accuracy is, in standard deviations of all; 0 where it was measured.
         model: None while fewer than two full accuracies are known.
@@ -143,29 +159,92 @@ class Belief:
     mean: np.ndarray
     std: np.ndarray
 
+    @property
+    def worth(self) -> np.ndarray:
+        """What training each candidate promises: its expectation, more where it is unsure, less where it is a guess."""
+        if self.model is None:
+            return self.vote - 2 * CAUTION * self.unsure
+        return self.mean + EXPLORE * self.std - CAUTION * self.model.scale * self.model.slope * self.unsure
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is expected of the full accuracy of every candidate: a mean over models, by how well each tells the truths.
+
+    Args:
+        opinions: of the model that reads the short trainings, if there are any, and of the one that does not.
+        weights: of the opinions, their probabilities given the full accuracies; they sum to 1.
+    """
+
+    opinions: tuple[Opinion, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def has_model(self) -> bool:
+        """Whether full accuracies taught anything; before, ``mean`` is a vote without a unit."""
+        return self.opinions[0].model is not None
+
+    @property
+    def trust(self) -> float | None:
+        """The probability that the short trainings tell the full accuracy; None without any, or without a model."""
+        return self.weights[0] if len(self.opinions) > 1 and self.has_model else None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """``(n,)``; in the unit of the accuracies where there is a model."""
+        return sum((w * one.mean for w, one in self._parts()), np.zeros(1))
+
+    @property
+    def std(self) -> np.ndarray:
+        """``(n,)``."""
+        squares = sum((w * (one.std**2 + one.mean**2) for w, one in self._parts()), np.zeros(1))
+        return np.sqrt(np.maximum(squares - self.mean**2, 0.0))
+
+    @property
+    def worth(self) -> np.ndarray:
+        """``(n,)``, what training each candidate promises."""
+        return sum((w * one.worth for w, one in self._parts()), np.zeros(1))
+
+    def _parts(self) -> list[tuple[float, Opinion]]:
+        return list(zip(self.weights, self.opinions, strict=True))
+
 
 def belief(known: Known) -> Belief:
-    """The vote with the short accuracies, and the model that the full accuracies teach."""
+    """What the full accuracies teach, with the short trainings and without them.
+
+    The second model is there because a fixed rule can't know whether short trainings mislead: on NAS-Bench-201 they
+    tell the best cells, among ConvNets on digits the free scores tell them better (benchmarks/RESULTS.md).
+    """
+    without = _opinion(known.columns.vote, known.columns.features, np.zeros(len(known.columns)), known, SLOPE)
+    if len(known.shortly) < 2:
+        return Belief((without,), (1.0,))
+    opinions = _with_short(known), without
+    if opinions[0].model is None or opinions[1].model is None:
+        return Belief(opinions, (0.5, 0.5))
+    ratio = np.clip(opinions[1].model.evidence - opinions[0].model.evidence, -50, 50)
+    trust = float(1 / (1 + np.exp(ratio)))
+    return Belief(opinions, (trust, 1 - trust))
+
+
+def _with_short(known: Known) -> Opinion:
+    """The opinion whose vote the short accuracy, measured or predicted, has joined."""
     columns = known.columns
-    vote, features, unsure = columns.vote, columns.features, np.zeros(len(columns))
-    slope: dict[str, float] = {}
-    if len(known.shortly) >= 2:
-        short_model, mean, std = _of_short(known)
-        at = known.shortly
-        scale = float(mean.std()) or 1.0
-        short, unsure = mean.copy(), std / scale
-        short[at], unsure[at] = known.short[at], 0.0
-        short = (short - mean.mean()) / scale
-        # Where the free scores do not even tell the short accuracy, they are no vote on the full one.
-        weight = float(np.clip(short_model.learned_slope() / short_model.slope, 0, 1))
-        vote = standardised(short + weight * vote)
-        features = np.column_stack([columns.features, SHORT_WEIGHT * short / math.sqrt(_num_features(columns))])
-        slope = {"slope": TRUSTED}
+    short, unsure, short_model = _completed(known, known.short)
+    # Where the free scores do not even tell the short accuracy, they are no vote on the full one.
+    weight = float(np.clip(short_model.learned_slope() / short_model.slope, 0, 1))
+    losses = [one for one in known.losses.values() if not np.isnan(one[known.shortly]).any()]
+    trained = np.column_stack([short, *(_completed(known, one)[0] for one in losses)])
+    features = np.column_stack([columns.features, SHORT_WEIGHT * trained / math.sqrt(_num_features(columns))])
+    return _opinion(standardised(short + weight * columns.vote), features, unsure, known, TRUSTED)
+
+
+def _opinion(vote: np.ndarray, features: np.ndarray, unsure: np.ndarray, known: Known, slope: float) -> Opinion:
+    """The model of the full accuracies by these columns; without two of them the vote alone."""
     fully = known.fully
     if len(fully) < 2:
-        return Belief(vote, features, unsure, None, vote, np.ones(len(vote)))
-    model = fitted(vote[fully], features[fully], known.full[fully], **slope)
-    return Belief(vote, features, unsure, model, *model.predict(vote, features))
+        return Opinion(vote, features, unsure, None, vote, np.ones(len(vote)))
+    model = fitted(vote[fully], features[fully], known.full[fully], slope=slope)
+    return Opinion(vote, features, unsure, model, *model.predict(vote, features))
 
 
 def _num_features(columns: Columns) -> int:
@@ -196,25 +275,20 @@ def next_full(known: Known, num: int, seed: int) -> list[int]:
             one = int(np.random.default_rng([seed, place]).choice(left))
         else:
             now = belief(known)
-            one = int(left[np.argmax(_worth(now)[left])])
+            # Without truths to judge them by, the opinions take turns.
+            worth = now.worth if now.has_model else now.opinions[(place - 1) % len(now.opinions)].worth
+            one = int(left[np.argmax(worth[left])])
         chosen.append(one)
         if len(chosen) < num:
             full = known.full.copy()
             full[one] = _expected(known, now or belief(known), one)
-            known = Known(known.columns, known.short, full, known.failed)
+            known = replace(known, full=full)
     return chosen
 
 
-def _worth(now: Belief) -> np.ndarray:
-    """What training each candidate promises: its expectation, more where that is unsure, less where it is a guess."""
-    if now.model is None:
-        return now.vote - 2 * CAUTION * now.unsure
-    return now.mean + EXPLORE * now.std - CAUTION * now.model.scale * now.model.slope * now.unsure
-
-
 def _expected(known: Known, now: Belief, one: int) -> float:
-    """What the model expects of candidate ``one``; without a model the mean of what is known."""
-    if now.model is not None:
+    """What is expected of candidate ``one``; without a model the mean of what is known."""
+    if now.has_model:
         return float(now.mean[one])
     fully = known.fully
     return float(known.full[fully].mean()) if len(fully) else 0.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasproxy.picking.policy import Known, belief
+from nasproxy.picking.policy import Known, Opinion, belief
 
 NUM_DRAWS = 4000
 NUM_FOLLOWED = 400  # candidates that may be the best; the others' chances are far smaller
@@ -42,19 +42,27 @@ def remaining(known: Known, *, margin: float = POINT, seed: int = 0) -> Remainin
     if len(fully) < 4:
         return None
     now = belief(known)
-    assert now.model is not None
     pick = int(fully[np.argmax(known.full[fully])])
     out = {*fully.tolist(), *known.failed}
     order = [one for one in np.argsort(-(now.mean + 2 * now.std), kind="stable").tolist() if one not in out]
     followed = np.array([pick, *order[:NUM_FOLLOWED]])
     if len(followed) == 1:
         return Remaining(0.0, margin, 0.0, 0.0, 0.0, None)
-    covariance = now.model.covariance(now.vote[followed], now.features[followed])
-    # What a predicted short accuracy leaves open comes on top, for each candidate alone.
-    own = (now.model.scale * now.model.slope * now.unsure[followed] / 2) ** 2
     rng = np.random.default_rng(seed)
-    drawn = rng.multivariate_normal(now.mean[followed], covariance + np.diag(own), NUM_DRAWS, method="eigh")
+    shares = [round(weight * NUM_DRAWS) for weight in now.weights]
+    drawn = np.concatenate(
+        [_drawn(own, followed, share, rng) for own, share in zip(now.opinions, shares, strict=True) if share]
+    )
     gap = np.maximum(drawn[:, 1:].max(1) - drawn[:, 0], 0.0)
     low, high = np.quantile(gap, [0.025, 0.975])
     likely = int(followed[1 + np.bincount(drawn[:, 1:].argmax(1), minlength=len(followed) - 1).argmax()])
     return Remaining(float((gap > margin).mean()), margin, float(gap.mean()), float(low), float(high), likely)
+
+
+def _drawn(own: Opinion, followed: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
+    """``num`` draws of the noise-free accuracies of the candidates ``followed``, ``(num, m)``."""
+    assert own.model is not None
+    covariance = own.model.covariance(own.vote[followed], own.features[followed])
+    # What a predicted short accuracy leaves open comes on top, for each candidate alone.
+    alone = (own.model.scale * own.model.slope * own.unsure[followed] / 2) ** 2
+    return rng.multivariate_normal(own.mean[followed], covariance + np.diag(alone), num, method="eigh")

@@ -59,6 +59,8 @@ class PickReport:
         promising: candidates that were not trained fully, of which the model expects most.
         better: the probability that a candidate better than the pick by ``margin`` is left; None where the model
             has too few full trainings to say.
+        short_trust: the probability, given the full accuracies, that the short trainings tell them better than the
+            free scores alone do; None without short trainings or a model, and in files of earlier versions.
     """
 
     title: str
@@ -83,6 +85,7 @@ class PickReport:
     high: float | None
     reproducibility: tuple[tuple[str, str], ...]
     commands: tuple[str, ...]
+    short_trust: float | None = None
 
     @property
     def picked(self) -> PickRow | None:
@@ -136,6 +139,22 @@ def _chance(probability: float) -> str:
     return "above 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
+def short_sentence(report: PickReport) -> str:
+    """What the full trainings say of the short ones; empty where both models stay about as likely."""
+    trust = report.short_trust
+    if trust is None or 0.2 <= trust <= 0.8:
+        return ""
+    if trust > 0.8:
+        return (
+            "The full trainings agree with the short ones: the probability that reading short trainings tells the full "
+            f"accuracy better is {_chance(trust)}."
+        )
+    return (
+        "The short trainings mislead here: the probability that reading them tells the full accuracy better than the "
+        f"free scores alone is {_chance(trust)}. The later full trainings follow the free scores."
+    )
+
+
 def length_sentence(report: PickReport) -> str:
     """What the length of full training means for the pick; empty where it has full length."""
     if report.long_enough:
@@ -156,8 +175,8 @@ def failed_sentence(report: PickReport) -> str:
 
 def pick_lines(report: PickReport) -> list[str]:
     """What the terminal says in the end."""
-    lines = (pick_sentence(report), left_sentence(report), length_sentence(report), failed_sentence(report))
-    return [line for line in lines if line]
+    says = (pick_sentence, left_sentence, short_sentence, length_sentence, failed_sentence)
+    return [line for line in (sentence(report) for sentence in says) if line]
 
 
 # ---------------------------------------------------------------------------------------------------------- the figures
@@ -212,6 +231,7 @@ def render_pick(report: PickReport) -> str:
         part_names=PART_NAMES,
         pick_sentence=pick_sentence(report),
         left_sentence=left_sentence(report),
+        short_sentence=short_sentence(report),
         length_sentence=length_sentence(report),
         charts=[chart for chart in (short_and_full(report), promises(report)) if chart is not None],
         shortly=[row for row in report.rows[len(report.trained) :] if row.short is not None],

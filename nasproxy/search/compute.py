@@ -31,6 +31,7 @@ from nasproxy.search.study import Study
 from nasproxy.search.trial_runner import TrialOutcome
 from nasproxy.spaces import Candidate, SpaceInspection, sample_of_functions
 from nasproxy.training.jobs import Job
+from nasproxy.training.loss_curve import loss_columns
 from nasproxy.training.results import FailureKind, MeanScore, mean_score
 from nasproxy.training.session import Session
 from nasproxy.training.tasks import Task
@@ -198,8 +199,8 @@ class _Spending:
         waiting, done = first_short(known.columns, left, self._config.seed), 0
         while waiting:
             self._add_trials(waiting)
-            values = self._trained("short", self._short, waiting, done, self._plan.pick.short)
-            known = _with(known, "short", waiting, values)
+            scores = self._trained("short", self._short, waiting, done, self._plan.pick.short)
+            known = _with_losses(_with(known, "short", waiting, scores), waiting, scores)
             left, done = left - len(waiting), done + len(waiting)
             waiting = next_short(known, left) if left > 0 else []
         return known
@@ -211,20 +212,20 @@ class _Spending:
             if not chosen:
                 break
             self._add_trials(chosen)
-            values = self._trained("full", self._full, chosen, len(order), self._plan.pick.full)
-            known = _with(known, "full", chosen, values)
+            scores = self._trained("full", self._full, chosen, len(order), self._plan.pick.full)
+            known = _with(known, "full", chosen, scores)
             order += chosen
             finished = [self._tell(one, known) for one in chosen]
             if self._callback is not None:
                 self._callback.update(len(order), self._plan.pick.full, finished)
         return known, order
 
-    def _trained(self, part: str, task: Task, chosen: Sequence[int], before: int, total: int) -> list[float | None]:
+    def _trained(self, part: str, task: Task, chosen: Sequence[int], before: int, total: int) -> list[MeanScore]:
         scores = self._measured(part, task, chosen, before, total)
         for one, score in zip(chosen, scores, strict=True):
             if score.failure is not None:
                 self._failures[one] = score.failure
-        return [score.value for score in scores]
+        return scores
 
     def _measured(
         self, part: str, task: Task, chosen: Sequence[int], before: int = 0, total: int | None = None
@@ -307,9 +308,19 @@ def _value(score: MeanScore) -> float:
     return -math.inf if score.failure_kind == FailureKind.MINUS_INFINITY else math.nan
 
 
-def _with(known: Known, column: str, chosen: Sequence[int], values: Sequence[float | None]) -> Known:
+def _with(known: Known, column: str, chosen: Sequence[int], scores: Sequence[MeanScore]) -> Known:
     """``known`` with the results of a round; a failure is never trained again."""
     measured = getattr(known, column).copy()
-    measured[list(chosen)] = [math.nan if value is None else value for value in values]
-    failed = known.failed | {one for one, value in zip(chosen, values, strict=True) if value is None}
+    measured[list(chosen)] = [math.nan if score.value is None else score.value for score in scores]
+    failed = known.failed | {one for one, score in zip(chosen, scores, strict=True) if score.value is None}
     return replace(known, **{column: measured}, failed=failed)
+
+
+def _with_losses(known: Known, chosen: Sequence[int], scores: Sequence[MeanScore]) -> Known:
+    """``known`` with what the losses of short trainings say."""
+    losses = {name: column.copy() for name, column in known.losses.items()}
+    for one, score in zip(chosen, scores, strict=True):
+        if score.value is not None:
+            for name, values in loss_columns([score]).items():
+                losses.setdefault(name, np.full(len(known.columns), np.nan))[one] = values[0]
+    return replace(known, losses=losses)

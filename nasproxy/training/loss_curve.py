@@ -8,10 +8,16 @@ NeurIPS 2021 (the sum of training losses, TSE).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from nasproxy.training.results import Fit
+
 MOST_PARTS = 32
+LATE_SHARE = 0.2  # of the parts of a training, whose mean loss is its late loss
 
 
 class LossCurve:
@@ -55,3 +61,25 @@ class LossCurve:
         self._sums.copy_(sums)
         self._updates[:] = updates
         self._complete = bool(content["complete"])
+
+
+def loss_columns(scores: Sequence[Fit]) -> dict[str, np.ndarray]:
+    """What the losses of n trainings say, as columns ``(n,)``; a higher number means less loss.
+
+    Args:
+        scores: one training of each candidate, or the mean of several.
+
+    Returns:
+        "held-out loss", "training losses" (their sum) and "late training loss", each only where all candidates have it.
+    """
+    found: dict[str, np.ndarray] = {}
+    if all(score.loss is not None for score in scores):
+        found["held-out loss"] = -np.array([score.loss for score in scores], dtype=float)
+    parts = {len(score.train_losses) for score in scores}
+    if len(parts) == 1 and 0 not in parts:
+        losses = np.array([score.train_losses for score in scores])
+        late = max(1, round(LATE_SHARE * losses.shape[1]))
+        found["training losses"] = -losses.mean(1)
+        if losses.shape[1] > 1:
+            found["late training loss"] = -losses[:, -late:].mean(1)
+    return found

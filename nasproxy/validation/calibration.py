@@ -13,7 +13,7 @@ from nasproxy.picking.crossval import RELIABLE, cross_validated
 from nasproxy.report.calibration import Added, Calibration, ColumnSet
 from nasproxy.scores.zero_cost import ZERO_COST
 from nasproxy.spaces import SpaceInspection
-from nasproxy.validation.loss_curves import loss_columns
+from nasproxy.training.loss_curve import loss_columns
 from nasproxy.validation.measured import ValidatedCandidate, truths_of
 
 LABELS = {

@@ -1,4 +1,4 @@
-"""What the losses of a training say besides its accuracy: columns for a model, and their correlation with the truth."""
+"""How the training losses of trained scores agree with the truth."""
 
 from __future__ import annotations
 
@@ -8,29 +8,8 @@ import numpy as np
 
 from nasproxy.correlation import rank_correlation
 from nasproxy.report.data import LossCurves
-from nasproxy.training.results import MeanScore
+from nasproxy.training.loss_curve import loss_columns
 from nasproxy.validation.measured import ValidatedCandidate, truths_of
-
-LATE_SHARE = 0.2  # of the parts of a training, whose mean loss is its late loss
-
-
-def loss_columns(scores: Sequence[MeanScore]) -> dict[str, np.ndarray]:
-    """Columns ``(n,)`` of one score that trains n candidates; a higher number means less loss.
-
-    Returns:
-        "held-out loss", "training losses" (their sum) and "late training loss", each only where all candidates have it.
-    """
-    found: dict[str, np.ndarray] = {}
-    if all(score.loss is not None for score in scores):
-        found["held-out loss"] = -np.array([score.loss for score in scores], dtype=float)
-    parts = {len(score.train_losses) for score in scores}
-    if len(parts) == 1 and 0 not in parts:
-        losses = np.array([score.train_losses for score in scores])
-        late = max(1, round(LATE_SHARE * losses.shape[1]))
-        found["training losses"] = -losses.mean(1)
-        if losses.shape[1] > 1:
-            found["late training loss"] = -losses[:, -late:].mean(1)
-    return found
 
 
 def loss_curves_of(

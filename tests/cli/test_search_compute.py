@@ -8,7 +8,15 @@ import pytest
 from commands import nasproxy
 
 from nasproxy.cli.app import main
-from nasproxy.report.picked import PickReport, left_sentence, length_sentence, pick_sentence, read_pick, render_pick
+from nasproxy.report.picked import (
+    PickReport,
+    left_sentence,
+    length_sentence,
+    pick_sentence,
+    read_pick,
+    render_pick,
+    short_sentence,
+)
 
 SPACE = "convnet_small:pooling=none,activation=relu,width=8"
 QUICK = "--compute 4 --full-epochs 8 --workers 1 --offline --device cpu".split()  # noqa: SIM905
@@ -110,6 +118,16 @@ def test_what_is_left_is_said_in_points(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trust", "words"),
+    [(0.03, "mislead here: the probability that reading them"), (0.5, None), (0.995, "is above 99 %"), (None, None)],
+)
+def test_the_page_says_what_the_full_trainings_say_of_the_short_ones(folder, trust, words):
+    said = short_sentence(report_with(folder, short_trust=trust))
+    assert (words in said) if words else said == ""
+
+
 def test_without_a_pick_the_page_says_why(folder):
     found = report_with(folder, pick=None, test=None)
     assert pick_sentence(found).startswith("Nothing can be picked, because every full training failed")

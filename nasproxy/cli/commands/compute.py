@@ -210,7 +210,7 @@ def report_of(
     places[order] = np.arange(1, len(order) + 1)
 
     def row(index: int, *, expected: bool = False) -> PickRow:
-        one, model = found.candidates[index], expected and found.belief.model is not None
+        one, model = found.candidates[index], expected and found.belief.has_model
         return PickRow(
             one.id,
             dict(one.params),
@@ -247,7 +247,7 @@ def report_of(
         parts=tuple(Part(name, planned[name], num[name], plan.parts[name], found.seconds[name]) for name in planned),
         rows=tuple(row(index) for index in (*found.order, *shortly, *failed)),
         promising=tuple(row(index, expected=True) for index in untrained[:NUM_PROMISING])
-        if found.belief.model is not None
+        if found.belief.has_model
         else (),
         pick=None if found.pick is None else found.order.index(found.pick),
         test=None if found.test is None else found.test.value,
@@ -258,6 +258,7 @@ def report_of(
         high=None if left is None else left.high,
         reproducibility=_reproducibility(found, inspection, dataset, config, choice),
         commands=tuple(commands),
+        short_trust=found.belief.trust,
     )
 
 
