@@ -177,7 +177,7 @@ def candidate_source(
         function = space.network.rpartition(":")[2]
         body, network = _own_files(space.network_file, candidate.id), f"load({function!r})"
         needs = f"torch and what {space.network_file.name} imports"
-        if takes_by_name(getattr(space.family, "__wrapped__", space.family)):
+        if takes_by_name(inspect.unwrap(space.family)):
             data = "input_shape=INPUT_SHAPE, num_classes=NUM_CLASSES"
     tail = TAIL.format(
         input_shape=input_shape,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib
+import importlib.abc
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -113,12 +115,15 @@ def user_function(file: Path, function: str, sha256: str) -> Callable[..., nn.Mo
     module = ModuleType(f"nasproxy_user_{config_hash(str(file), sha256)[:16]}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module
-    _prefer(file.parent, [name.removesuffix(".__init__") for name in sources if name != file.stem])
+    own = sources.pop(file.stem)
+    files = _Files(file.parent, sources) if sources else None
+    if files is not None:
+        files.prefer()
     try:
-        exec(compile(sources[file.stem], str(file), "exec"), module.__dict__)
+        exec(compile(own, str(file), "exec"), module.__dict__)
         found = getattr(module, function, None)
         if callable(found):
-            return by_position(found)
+            return by_position(found if files is None else files.while_called(found))
     except (Exception, SystemExit) as error:
         sys.modules.pop(module.__name__)
         raise NasproxyError(f"importing '{file}' failed: {describe_error(error)}") from error
@@ -127,14 +132,57 @@ def user_function(file: Path, function: str, sha256: str) -> Callable[..., nn.Mo
     raise NasproxyError(f"'{file}' has no function '{function}'.{nearest(function, defined)}")
 
 
-def _prefer(folder: Path, names: list[str]) -> None:
-    """Modules ``names`` are imported from ``folder`` from now on, as Python does for the folder of a script."""
-    for name in names:
-        sys.modules.pop(name, None)  # of another folder, or as it was before an edit
-    if names:
-        _FOLDERS.add(folder)
-        sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
+class _Bytes(importlib.abc.SourceLoader):
+    """Loads a module from the bytes that were hashed, and never from a compiled file of before."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self._path, self._source = path, source
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self._path)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self._source
+
+
+class _Files(importlib.abc.MetaPathFinder):
+    """Finds the modules of a folder that a network imports."""
+
+    def __init__(self, folder: Path, sources: Mapping[str, bytes]) -> None:
+        self.folder = folder
+        self._loaders = {
+            name.removesuffix(".__init__"): (path, _Bytes(path, source))
+            for name, source in sources.items()
+            for path in [folder.joinpath(*name.split(".")).with_suffix(".py")]
+        }
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if fullname not in self._loaders:
+            return None
+        own, loader = self._loaders[fullname]
+        inside = [str(own.parent)] if own.stem == "__init__" else None
+        return spec_from_file_location(fullname, own, loader=loader, submodule_search_locations=inside)
+
+    def prefer(self) -> None:
+        """These files are imported from now on; others of their folder are found as for a script that lies there."""
+        if sys.meta_path[0] is self:
+            return
+        _FOLDERS.add(self.folder)
+        for name in self._loaders:
+            sys.modules.pop(name, None)  # of another folder, or as it was before an edit
+        sys.meta_path[:] = [self, *(one for one in sys.meta_path if not isinstance(one, _Files))]
+        sys.path[:] = [str(self.folder), *(path for path in sys.path if Path(path) not in _FOLDERS)]
         importlib.invalidate_caches()
+
+    def while_called(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, whose own imports find these files, too."""
+
+        @functools.wraps(function)
+        def called(*arguments: Any, **options: Any) -> Any:
+            self.prefer()
+            return function(*arguments, **options)
+
+        return called
 
 
 def takes_by_name(function: Callable[..., Any]) -> bool:

@@ -586,6 +586,71 @@ def test_a_network_of_the_user(tmp_path, monkeypatch):
         space.build({"hidden": 4, "wrong": False, "kind": "net"}, (1, 2, 2), 3)
 
 
+BESIDE = "name: mine\nnetwork: my_nets.py:build\nparameters: {hidden: [4, 8]}\n"
+MAIN = """
+from blocks import head
+
+def build(input_shape, num_classes, *, hidden):
+    import torch
+    from sizes import FACTOR
+    c, h, w = input_shape
+    hidden *= FACTOR
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(c * h * w, hidden), head(hidden, num_classes))
+"""
+BLOCKS = """
+import torch
+
+def head(inputs, outputs):
+    return torch.nn.Linear(inputs, outputs)
+"""
+
+
+def with_files(folder, blocks=BLOCKS, factor=1):
+    folder.mkdir(exist_ok=True)
+    (folder / "my_nets.py").write_text(MAIN)
+    (folder / "blocks.py").write_text(blocks)
+    (folder / "sizes.py").write_text(f"FACTOR = {factor}\n")
+    return load(folder, BESIDE)
+
+
+def sizes_of(space):
+    net = seeded(lambda: space.build({"hidden": 4}, (1, 2, 2), 3), 0)
+    return num_params(net), space.hash, space.candidate({"hidden": 4}).id
+
+
+def test_files_beside_the_network_are_part_of_it(tmp_path):
+    """An edit of a file that the network's file imports gives other candidates, also within a second."""
+    first = sizes_of(with_files(tmp_path / "a"))
+    assert sizes_of(with_files(tmp_path / "a")) == first
+    bias = sizes_of(with_files(tmp_path / "a", BLOCKS.replace("outputs)\n", "outputs, bias=False)\n")))
+    wider = sizes_of(with_files(tmp_path / "a", factor=2))  # imported inside the function
+    assert [size for size, _, _ in (first, bias, wider)] == [35, 32, 67]
+    assert len({*first, *bias, *wider}) == 9
+    assert sizes_of(with_files(tmp_path / "b", factor=3)) != first  # the same names in another folder
+    assert sizes_of(with_files(tmp_path / "a")) == first
+
+
+def test_files_beside_the_network_are_found_by_the_console_script(tmp_path):
+    """Its path does not begin with the working folder, as that of ``python -m`` does."""
+    with_files(tmp_path / "a")
+    code = "import sys; sys.path.remove(''); from nasproxy.__main__ import main; main()"
+    command = [sys.executable, "-c", code, "check", "a/space.yaml", "--dataset", "digits"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "2 candidates, 2 can be used" in done.stdout
+
+
+def test_data_may_be_taken_by_name_and_an_exit_is_a_reason(tmp_path):
+    (tmp_path / "my_nets.py").write_text(
+        "import sys, torch\n\ndef build(*, input_shape, num_classes, hidden):\n"
+        "    if hidden == 8:\n        sys.exit(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(hidden, num_classes))\n"
+    )
+    result = inspect_space(load(tmp_path, BESIDE), (1, 2, 2), 3)
+    assert [candidate.label for candidate in result.valid] == ["hidden=4"]
+    assert list(result.invalid) == ["SystemExit: 0"]
+
+
 # -------------------------------------------------------------------------------------------------- a part of a space
 
 
