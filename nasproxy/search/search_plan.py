@@ -13,6 +13,7 @@ import torch
 
 from nasproxy.condense.build_plan import ORDER, budget_names, time_limit
 from nasproxy.config import BUDGETS, FULL_RECIPE, Recipe, SearchConfig, ValidateConfig
+from nasproxy.core.errors import NasproxyError
 from nasproxy.core.wording import epochs_text, rough_duration
 from nasproxy.data import Dataset, LabeledImages
 from nasproxy.data.proxy_set import ProxySet
@@ -23,6 +24,7 @@ from nasproxy.scores.spending import spending_of
 from nasproxy.scores.zero_cost import MINIBATCH, ZERO_COST
 from nasproxy.search.objective import parse_rungs, parse_terms
 from nasproxy.spaces import SpaceInspection
+from nasproxy.spaces.user_network import describe_error
 from nasproxy.training.fit import Passes, fit
 from nasproxy.training.images import TrainingImages, real_images
 from nasproxy.training.tasks import TrainingTask
@@ -128,22 +130,31 @@ def time_per_image(
     data = TrainingImages(data.images[batch].to(device), data.labels[batch].to(device), data.prepare)
     shape, classes = inspection.input_shape, inspection.num_classes
     pool = sorted(inspection.valid, key=lambda candidate: inspection.counts(candidate).flops)
-    flops, seconds = [], []
+    flops, seconds, reason = [], [], ""
     for place in np.linspace(0.05, 1.0, NUM_TIMED) * (len(pool) - 1):
         candidate = pool[round(place)]
-        net = seeded(partial(inspection.space.build, candidate.params, shape, classes), 0).to(device)
-        elapsed, updates = 0.0, 1  # the first warms up
-        while updates:
-            start = time.perf_counter()
-            own = replace(recipe, epochs=updates)
-            fit(net, data, own, seed=0, device=device, passes=Passes(precision=precision)).item()
-            taken = time.perf_counter() - start
-            elapsed = taken / updates
-            # Quick ones are repeated often, because what begins a training takes longer than an update.
-            more = min(MOST_TIMED, max(2, int(TIMED_SECONDS / elapsed)))
-            updates = more if updates < more and (updates == 1 or taken < TIMED_SECONDS / 2) else 0
+        try:
+            net = seeded(partial(inspection.space.build, candidate.params, shape, classes), 0).to(device)
+            elapsed, updates = 0.0, 1  # the first warms up
+            while updates:
+                start = time.perf_counter()
+                own = replace(recipe, epochs=updates)
+                fit(net, data, own, seed=0, device=device, passes=Passes(precision=precision)).item()
+                taken = time.perf_counter() - start
+                elapsed = taken / updates
+                # Quick ones are repeated often, because what begins a training takes longer than an update.
+                more = min(MOST_TIMED, max(2, int(TIMED_SECONDS / elapsed)))
+                updates = more if updates < more and (updates == 1 or taken < TIMED_SECONDS / 2) else 0
+        except (RuntimeError, ValueError) as error:  # of one candidate; a search counts it as failed
+            reason = f"{candidate.label}: {describe_error(error)}"
+            continue
         flops.append(float(inspection.counts(candidate).flops))
         seconds.append(elapsed / len(data.images))
+    if not flops:
+        raise NasproxyError(
+            f"Candidates must be trainable on a batch of {len(data.images)} images, but none of {NUM_TIMED} is "
+            f"({reason}): make the largest ones smaller, or use a device with more memory."
+        )
     return TimePerImage(tuple(flops), tuple(seconds))
 
 

@@ -422,6 +422,42 @@ def test_a_space_none_of_whose_candidates_fits_is_refused(pipeline, tmp_path):
     assert "No candidate of space 's'" in nasproxy(pipeline[0], "search", "--space", space, code=2)
 
 
+OWN = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, pixels, classes, width):
+        super().__init__()
+        self.layer, self.width = torch.nn.Linear(pixels, classes), width
+
+    def forward(self, images):
+        if len(images) > 2 and self.width == {broken}:
+            raise RuntimeError("too many images")
+        return self.layer(images.flatten(1)) * {times}
+
+def build(input_shape, num_classes, *, width):
+    return Net(input_shape[0] * input_shape[1] * input_shape[2], num_classes, width)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("broken", "times", "code", "message"),
+    [
+        ("self.width", 1, 2, "be trainable on a batch of 10 images, but none of 5 is (width=10: RuntimeError: too"),
+        ("10", 1, 0, "failed    1 candidates; the report lists them"),
+        ("0", "float('nan')", 2, "must measure at least one candidate, but all 10 failed, the first with: diverged"),
+    ],
+)
+def test_a_network_that_misbehaves_ends_in_a_sentence(pipeline, tmp_path, broken, times, code, message):
+    """It passes `check`, which runs two images of zeros."""
+    folder = pipeline[0]
+    (tmp_path / "nets.py").write_text(OWN.replace("{broken}", broken).replace("{times}", str(times)))
+    (tmp_path / "own.yaml").write_text("name: own\nnetwork: nets.py:build\nparameters:\n  width: {range: [1, 10]}\n")
+    settings = ["--trials", "10", *FAST_SEARCH[2:], "--out", str(tmp_path / "run")]
+    assert message in nasproxy(folder, "search", "--space", tmp_path / "own.yaml", *settings, code=code)
+
+
 @pytest.mark.slow
 def test_a_search_with_rungs_scores_and_json_ends_in_a_file_of_its_own(pipeline, tmp_path):
     """Lines of JSON alone on standard output; the savings, a row per score, and the pick as a program."""

@@ -88,6 +88,11 @@ def search(options: SearchOptions, lines: JsonLines | None = None) -> Path:
         report = validate_and_report(prepared, settings, result, session, table, validation=options.validation)
     if lines is not None:
         lines.say("report", run=str(run), verdict=verdict(report).level, **_numbers(report))
+    if result.failed and not result.ranking:
+        raise NasproxyError(
+            f"A search must measure at least one candidate, but all {len(result.failed)} failed, the first with: "
+            f"{result.failed[0].score.failure}. The report of '{run}' names them: mend the network, or the data."
+        )
     return run
 
 
@@ -237,9 +242,7 @@ def _search(
         say("front", f"{len(result.front)} of {len(result.ranking)} candidates are beaten by no other in everything")
     if result.pruned:
         say("saved", savings(result))
-    if result.failed and not result.ranking:
-        say("failed", f"all {len(result.failed)} candidates, so nothing is ranked: {result.failed[0].score.failure}")
-    elif result.failed:
+    if result.failed:
         say("failed", f"{len(result.failed)} candidates; the report lists them")
     return result
 
