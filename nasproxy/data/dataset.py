@@ -68,6 +68,7 @@ class Dataset:
         mean, std: per channel of ``train``, for pixels in [0, 1].
         fingerprint: SHA-256 (hex) of the pixels and labels of all three splits and of the class names.
         flip: a mirrored image keeps its meaning.
+        notes: what was left out when it was read, in sentences for people.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Dataset:
     std: tuple[float, ...]
     fingerprint: str
     flip: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -94,6 +96,25 @@ class Dataset:
     def normalize(self, images: Tensor) -> Tensor:
         """:func:`normalize` with the data set's own mean and std."""
         return normalize(images, self.mean, self.std)
+
+
+def shared_images(dataset: Dataset) -> dict[str, int]:
+    """How many images of "val" and of "test" are also in "train", or in "val", pixel for pixel.
+
+    Returns:
+        By "val in train", "test in train" and "test in val"; only what is not zero. An accuracy on such images is too
+        high, because the nets have seen them.
+    """
+    known = {
+        split: [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in data.images.numpy()]
+        for split, data in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test))
+    }
+    sets = {split: set(digests) for split, digests in known.items()}
+    found = {
+        f"{own} in {other}": sum(digest in sets[other] for digest in known[own])
+        for own, other in (("val", "train"), ("test", "train"), ("test", "val"))
+    }
+    return {pair: number for pair, number in found.items() if number}
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -175,9 +196,7 @@ def assemble(name: str, splits: Mapping[str, LabeledImages], class_names: Sequen
     mean, std = _mean_and_std(train.images.numpy())
     parts = {"train": train, "val": val, "test": splits["test"]}
     fingerprint = _fingerprint(parts, class_names)
-    return Dataset(
-        name, **parts, class_names=tuple(class_names), mean=mean, std=std, fingerprint=fingerprint, flip=flip
-    )
+    return Dataset(name, train, val, splits["test"], tuple(class_names), mean, std, fingerprint, flip)
 
 
 def check_labels(name: str, labels: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:

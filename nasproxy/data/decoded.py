@@ -14,9 +14,10 @@ import re
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -29,8 +30,10 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.data.dataset import BROKEN_ARRAYS, SPLITS, Dataset, LabeledImages, assemble, val_mask
 from nasproxy.data.files import Item, Listing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: turned as their EXIF says, transparent pixels over white
 GREY_MODES = ("1", "L", "LA")
+TURNED = (5, 6, 7, 8)  # EXIF orientations of images that lie on their side
+NUM_NAMED = 5  # of the images that cannot be read
 DEEP_RAW_MODE = re.compile(r"'(RGB[AX]?|LA?|CMYK);16")  # 16 bits per channel; BGR;16 has 16 bits per pixel
 
 Progress = Callable[[int, int, str], None]
@@ -42,7 +45,8 @@ def load_decoded(
 ) -> Dataset:
     """Decodes the data set of ``listing``, or reads it from the cache where an intact entry is.
 
-    Images become grey when all of them are grey, else RGB; transparency is dropped. The arrays are read into memory
+    Images are turned as their EXIF orientation says. They become grey when all of them are grey, else RGB; transparent
+    pixels lie over white, as a browser shows them. The arrays are read into memory
     when they take less than half of the free memory, and memory-mapped otherwise.
 
     Args:
@@ -53,21 +57,21 @@ def load_decoded(
         progress: is called with (done, total, note).
 
     Raises:
-        NasproxyError: for an image that cannot be read or has 16 bits per channel, for images of different sizes
-            without ``image_size``, or when the cache cannot be written.
+        NasproxyError: for images that cannot be read or have 16 bits per channel, all of them in one message, for
+            images of different sizes without ``image_size``, or when the cache cannot be written.
     """
     from filelock import FileLock
 
     entry = _cache_folder() / _key(listing, image_size)
     dataset = _read(entry, name, listing, flip)
     if dataset is not None:
-        return dataset
+        return replace(dataset, notes=listing.left_out)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{entry}.lock"):
             dataset = _read(entry, name, listing, flip)  # another process may have written it meanwhile
             if dataset is not None:
-                return dataset
+                return replace(dataset, notes=listing.left_out)
             partial = entry.with_suffix(".partial")
             for old in (partial, entry):
                 shutil.rmtree(old, ignore_errors=True)
@@ -85,7 +89,7 @@ def load_decoded(
     dataset = _read(entry, name, listing, flip)
     if dataset is None:
         raise NasproxyError(f"Decoded images in '{entry}' changed while they were read: try again.")
-    return dataset
+    return replace(dataset, notes=listing.left_out)
 
 
 def _cache_folder() -> Path:
@@ -151,16 +155,20 @@ def _decode(listing: Listing, image_size: int | None, folder: Path, progress: Pr
                 # Written in sequence and not through a memory map, so that a full disk is an error and not a crash.
                 header = {"descr": "|u1", "fortran_order": False, "shape": (int(sum(counts)), *shape)}
                 np.lib.format.write_array_header_1_0(files[output], header)
-            done = 0
+            done, broken = 0, list[str]()
             labels: dict[str, list[int]] = {output: [] for output in SPLITS}
             for split, where in destinations.items():
                 pixels = _parallel(pool, lambda item: _pixels(item, grey, image_size), listing.items(split))
                 for output, label, image in zip(where.tolist(), listing.labels[split].tolist(), pixels, strict=True):
+                    if isinstance(image, NasproxyError):
+                        broken.append(str(image))
+                        continue
                     files[output].write(image)
                     labels[output].append(label)
                     done += 1
                     if progress is not None and (done % 100 == 0 or done == total):
                         progress(done, total, "decoding images")
+            _stop_at(broken)
         finally:
             for file in files.values():
                 file.close()
@@ -183,13 +191,17 @@ def _common_shape(
     """Whether all images are grey, and their height and width in pixels, from their headers."""
     grey = True
     first: tuple[str, tuple[int, int]] | None = None
-    done = 0
+    done, broken, other_size = 0, list[str](), ""
     for split in listing.labels:
-        for name, mode, size in _parallel(pool, _header, listing.items(split)):
+        for header in _parallel(pool, _header, listing.items(split)):
+            if isinstance(header, NasproxyError):
+                broken.append(str(header))
+                continue
+            name, mode, size = header
             grey = grey and mode in GREY_MODES
             first = first or (name, size)
-            if size != first[1] and image_size is None:
-                raise NasproxyError(
+            if size != first[1] and image_size is None and not other_size:
+                other_size = (
                     f"Images must be of one size, but '{first[0]}' is {first[1][0]}×{first[1][1]} and '{name}' "
                     f"{size[0]}×{size[1]} (width × height): pass --image-size to scale them, for example "
                     f"--image-size {min(*first[1], *size)}."
@@ -197,17 +209,41 @@ def _common_shape(
             done += 1
             if progress is not None and done % 1000 == 0:
                 progress(done, total, "reading headers")
+    _stop_at(broken)
+    if other_size:
+        raise NasproxyError(other_size)
     assert first is not None  # empty splits are refused before
     width, height = first[1] if image_size is None else (image_size, image_size)
     return grey, height, width
 
 
-def _parallel(pool: ThreadPoolExecutor, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
-    """``function`` of each item, in order; Pillow lets other threads run while it decodes."""
+def _stop_at(broken: Sequence[str]) -> None:
+    """Names all images that cannot be read at once.
+
+    Raises:
+        NasproxyError: when there are any.
+    """
+    if broken:
+        more = len(broken) - NUM_NAMED
+        also = [f"and {more} more images"] if more > 0 else []
+        raise NasproxyError("\n".join([*broken[:NUM_NAMED], *also]))
+
+
+def _parallel(
+    pool: ThreadPoolExecutor, function: Callable[[Item], T], items: Iterable[Item]
+) -> Iterator[T | NasproxyError]:
+    """``function`` of each item, or its error, in order; Pillow lets other threads run while it decodes."""
+
+    def tried(item: Item) -> T | NasproxyError:
+        try:
+            return function(item)
+        except NasproxyError as error:
+            return error
+
     items = iter(items)
     while batch := list(islice(items, 512)):
         for results in pool.map(
-            lambda part: [function(item) for item in part], [batch[i : i + 32] for i in range(0, 512, 32)]
+            lambda part: [tried(item) for item in part], [batch[i : i + 32] for i in range(0, 512, 32)]
         ):
             yield from results
 
@@ -247,18 +283,32 @@ def _opened(item: Item) -> Iterator[Any]:
         raise NasproxyError(f"'{name}' cannot be read as an image ({reason}): replace or remove it.") from error
 
 
+def _orientation(image: Any) -> int:
+    """How the image was held, from 1 (upright) to 8, from what stands before its pixels: else Pillow decodes a PNG."""
+    from PIL import ExifTags
+
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
 def _header(item: Item) -> tuple[str, str, tuple[int, int]]:
     with _opened(item) as image:
-        return item[0], image.mode, image.size
+        width, height = image.size
+        return item[0], image.mode, (height, width) if _orientation(image) in TURNED else (width, height)
 
 
 def _pixels(item: Item, grey: bool, image_size: int | None) -> bytes:
     """The decoded image as ``c × h × w`` bytes."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with _opened(item) as image:
-        if image.mode in ("P", "PA"):
-            image = image.convert("RGBA")  # Pillow warns when a palette's transparency is dropped in one step
+        if _orientation(image) != 1:
+            image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            # The colours of transparent pixels are arbitrary.
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("L" if grey else "RGB")
         if image_size is not None and image.size != (image_size, image_size):
             width, height = image.size

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.data.dataset import check_labels, numbered_classes
 
 SPLIT_WORDS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
-IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"])
+IMAGE_SUFFIXES = frozenset(
+    f".{name}" for name in ("png", "apng", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "avif", "tif", "tiff")
+) | {".ppm", ".pgm", ".pbm", ".pnm"}
 ROWS_AT_ONCE = 256
 
 Item = tuple[str, Path | bytes]  # its name in messages, and the coded image
@@ -35,6 +38,7 @@ class Listing:
         class_names: C names.
         labels: split → classes ``(n,)`` int64.
         items: split → its coded images, in the order of the labels.
+        left_out: what in the class folders is no image that can be read, in sentences.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class Listing:
     class_names: tuple[str, ...]
     labels: dict[str, np.ndarray]
     items: Callable[[str], Iterator[Item]]
+    left_out: tuple[str, ...] = ()
 
 
 def list_folder(folder: Path) -> Listing | None:
@@ -71,9 +76,28 @@ def _checked(
     class_names: tuple[str, ...],
     labels: dict[str, np.ndarray],
     items: Callable[[str], Iterator[Item]],
+    left_out: Sequence[Path] = (),
 ) -> Listing:
     check_labels(folder.name, labels, class_names)
-    return Listing(folder, tuple(path for group in paths.values() for path in group), class_names, labels, items)
+    files = tuple(path for group in paths.values() for path in group)
+    return Listing(folder, files, class_names, labels, items, _left_out(left_out, len(files)))
+
+
+def _left_out(paths: Sequence[Path], num_images: int) -> tuple[str, ...]:
+    """Sentences that count and name the files ``paths``, beside ``num_images`` that are read."""
+    broken = [path for path in paths if path.is_symlink() and not path.exists()]
+    others = [path for path in paths if path not in set(broken)]
+    endings = Counter(path.suffix.lower() or "none" for path in others)
+    counted = ", ".join(f"{ending} ({count})" for ending, count in endings.most_common(5))
+    found = []
+    if others:
+        found.append(
+            f"{len(others)} files beside {num_images} images, because of their endings: {counted}, such as "
+            f"'{others[0]}'"
+        )
+    if broken:
+        found.append(f"{len(broken)} links to files that are not there, such as '{broken[0]}'")
+    return tuple(found)
 
 
 def _sort_key(path: Path) -> str:
@@ -90,12 +114,13 @@ def _visible(folder: Path) -> list[Path]:
 
 def _list_images(folder: Path, roots: list[Path]) -> Listing:
     classes: dict[str, dict[str, list[Path]]] = {}  # split -> class -> files
+    left_out: list[Path] = []
     for root in roots:
         split = classes.setdefault(SPLIT_WORDS[root.name], {})
         for entry in _visible(root):
             if entry.is_dir():
                 name = unicodedata.normalize("NFC", entry.name)
-                split.setdefault(name, []).extend(_images_below(entry))
+                split.setdefault(name, []).extend(_images_below(entry, left_out))
             elif entry.suffix.lower() in IMAGE_SUFFIXES:
                 raise NasproxyError(
                     f"'{root}' must hold one folder per class, but holds the image '{entry.name}': move it "
@@ -120,20 +145,18 @@ def _list_images(folder: Path, roots: list[Path]) -> Listing:
     }
     labels = {split: values.astype(np.int64) for split, values in labels.items()}
     paths = {split: [path for group in by_name.values() for path in group] for split, by_name in classes.items()}
-    return _checked(folder, paths, class_names, labels, lambda split: ((str(path), path) for path in paths[split]))
-
-
-def _images_below(folder: Path) -> list[Path]:
-    paths = sorted(
-        (
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            and path.is_file()
-        ),
-        key=_sort_key,
+    return _checked(
+        folder, paths, class_names, labels, lambda split: ((str(path), path) for path in paths[split]), left_out
     )
+
+
+def _images_below(folder: Path, left_out: list[Path]) -> list[Path]:
+    """The images in ``folder`` and its folders; every other visible file is added to ``left_out``."""
+    paths: list[Path] = []
+    for path in sorted(folder.rglob("*"), key=_sort_key):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or path.is_dir():
+            continue
+        (paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() else left_out).append(path)
     if not paths:
         raise NasproxyError(
             f"Every class folder needs images ({', '.join(sorted(IMAGE_SUFFIXES))}), but '{folder}' holds "

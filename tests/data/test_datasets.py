@@ -7,6 +7,7 @@ import itertools
 import os
 import pickle
 import re
+import shutil
 import socket
 import struct
 import threading
@@ -21,6 +22,7 @@ from PIL import Image
 from nasproxy import data
 from nasproxy.core.errors import NasproxyError
 from nasproxy.data import DATASETS, DatasetSource, LabeledImages, decoded, denormalize, load_dataset, named, normalize
+from nasproxy.data.dataset import shared_images
 
 
 @pytest.fixture(autouse=True)
@@ -472,8 +474,10 @@ def test_grey_unless_one_image_has_colour(tmp_path):
     picture(7, mode="RGBA").save(grey / "test" / "ant" / "000.png")
     coloured = load_dataset(str(grey))
     assert coloured.input_shape == (3, 5, 6)
-    expected = np.asarray(Image.open(grey / "test" / "ant" / "000.png"))[:, :, :3].transpose(2, 0, 1)
-    assert (coloured.test.images[0].numpy() == expected).all()
+    pixels = np.asarray(Image.open(grey / "test" / "ant" / "000.png")).astype(float)
+    alpha = pixels[:, :, 3:] / 255
+    over_white = pixels[:, :, :3] * alpha + 255 * (1 - alpha)
+    assert np.abs(coloured.test.images[0].numpy() - over_white.transpose(2, 0, 1)).max() <= 1
 
 
 def test_palettes_and_other_formats(tmp_path):
@@ -485,6 +489,79 @@ def test_palettes_and_other_formats(tmp_path):
     picture(5).save(folder / "train" / "ant" / "002.webp")
     picture(6).save(folder / "train" / "ant" / "003.gif")
     assert load_dataset(str(folder)).input_shape == (3, 5, 6)
+
+
+def test_the_colours_of_transparent_pixels_do_not_count(tmp_path):
+    folder = image_folder(tmp_path / "bugs")
+    seen = []
+    for seed in (1, 2):
+        hidden = np.asarray(picture(seed, mode="RGBA")).copy()
+        hidden[:, :, 3] = 0
+        Image.fromarray(hidden).save(folder / "test" / "ant" / "000.png")
+        seen.append(load_dataset(str(folder)).test.images[0])
+    assert (seen[0] == 255).all()
+    assert (seen[1] == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_images_are_turned_as_their_exif_says(tmp_path, orientation, suffix):
+    """A phone stores a photograph as the sensor saw it, and how it was held beside it."""
+    upright = Image.new("RGB", (8, 16), "black")
+    upright.paste((255, 0, 0), (0, 0, 8, 8))  # red above
+    steps = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}.get(orientation, [])  # the inverse of what it says
+    stored = upright
+    for step in steps:
+        stored = stored.transpose(Image.Transpose(step))
+    folder = image_folder(tmp_path / "bugs", size=(8, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (folder / "test" / "ant" / "000.png").unlink()
+    stored.save(folder / "test" / "ant" / f"000.{suffix}", exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+    image = load_dataset(str(folder)).test.images[0].float()
+    assert image.shape == (3, 16, 8)
+    assert image[0, :7].mean() > 240
+    assert image[0, 9:].mean() < 15
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path):
+    folder = image_folder(tmp_path / "bugs")
+    assert load_dataset(str(folder)).notes == ()
+    for name in ("a.heic", "b.heic", "c.svg"):
+        (folder / "train" / "bee" / name).write_bytes(b"x")
+    (folder / "train" / "ant" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for _ in ("decoded", "from the cache"):
+        others, broken = load_dataset(str(folder)).notes
+        assert others.startswith("3 files beside 25 images, because of their endings: .heic (2), .svg (1), such as '")
+        assert broken == f"1 links to files that are not there, such as '{folder / 'train' / 'ant' / 'gone.png'}'"
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path):
+    folder = image_folder(tmp_path / "bugs", size=(60, 50))
+    for number in range(8):
+        path = folder / "train" / "ant" / f"{number:03d}.png"
+        path.write_bytes(b"x" if number < 4 else path.read_bytes()[:-200])
+    with pytest.raises(NasproxyError, match="cannot be read as an image") as error:
+        load_dataset(str(folder))
+    assert [f"{number:03d}.png" in str(error.value) for number in range(8)] == 4 * [True] + 4 * [False]
+    for number in range(4):
+        (folder / "train" / "ant" / f"{number:03d}.png").unlink()
+    for number in range(3):
+        path = folder / "train" / "bee" / f"{number:03d}.png"
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(NasproxyError, match="and 2 more images") as error:
+        load_dataset(str(folder))
+    assert str(error.value).count("cannot be read as an image") == 5
+
+
+def test_images_that_are_in_two_splits_are_counted(tmp_path):
+    folder = image_folder(tmp_path / "bugs")
+    assert shared_images(load_dataset(str(folder))) == {}
+    for number in range(2):
+        shutil.copy(folder / "train" / "ant" / f"00{number}.png", folder / "test" / "bee" / f"1{number}.png")
+    shared = shared_images(load_dataset(str(folder)))
+    assert sum(number for pair, number in shared.items() if pair.startswith("test")) == 2
+    assert set(shared) <= {"test in train", "test in val"}
 
 
 def test_hidden_files_and_other_files_are_ignored(tmp_path):

@@ -14,6 +14,7 @@ from nasproxy.core.errors import NasproxyError
 from nasproxy.core.progress import progress_bar
 from nasproxy.core.wording import rough_duration
 from nasproxy.data import Dataset, load_dataset
+from nasproxy.data.dataset import shared_images
 from nasproxy.data.proxy_set import ProxySet
 from nasproxy.search.search_plan import SearchPlan
 from nasproxy.spaces import SearchSpace, SpaceInspection
@@ -46,6 +47,11 @@ def load_data(source: Source, *, offline: bool) -> Dataset:
         f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.val):,} validation, {len(dataset.test):,} test "
         f"images of {channels}×{height}×{width}, {dataset.num_classes} classes",
     )
+    for note in dataset.notes:
+        say("left out", note)
+    if shared := shared_images(dataset):
+        pairs = ", ".join(f"{number:,} {pair}" for pair, number in shared.items())
+        say("warning", f"some images are in two splits, pixel for pixel ({pairs}): accuracies on them are too high")
     return dataset
 
 
