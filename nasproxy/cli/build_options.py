@@ -25,7 +25,6 @@ from nasproxy.cli.shared_options import (
     given,
     numbers,
     panel,
-    whole_numbers,
 )
 from nasproxy.config import (
     AUGMENTATIONS,
@@ -90,7 +89,8 @@ def build_proxy(
     ipc_per_class: Annotated[
         str | None,
         data_panel(
-            help="Number of images of each class, in the order of the classes, such as 10,10,5.",
+            help="Number of images of each class: in the order of the classes, such as 10,10,5, or by name, such as "
+            "cat=10,dog=5; classes that are not named have --ipc.",
             show_default="--ipc for every class",
         ),
     ] = None,
@@ -329,7 +329,6 @@ def build_proxy(
         perturbation=perturbation,
         net_data=net_data,
         formation=formation,
-        ipc_per_class=whole_numbers("--ipc-per-class", ipc_per_class),
         num_images=num_images,
         features=features,
         net_init=net_init,
@@ -347,6 +346,7 @@ def build_proxy(
     commands.build(
         commands.Source(dataset or "digits", data_dir, image_size),
         overrides,
+        ipc_per_class=ipc_per_class,
         budget=budget,
         out=out,
         folder=PROXY_FOLDER,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nasproxy.config import CondenseConfig
+from nasproxy.config import METHODS, CondenseConfig
 from nasproxy.core.errors import NasproxyError
 from nasproxy.core.randomness import generator
 from nasproxy.data import Dataset, LabeledImages
@@ -45,6 +45,18 @@ def enough_images(data: LabeledImages, counts: Sequence[int]) -> list[Tensor]:
                 f"and ipc={count}: use a smaller --ipc."
             )
     return by_class
+
+
+def check_images(dataset: Dataset, config: CondenseConfig) -> None:
+    """Says that a class has too few images before anything is planned, for methods that begin with or choose real ones.
+
+    Raises:
+        NasproxyError: when a class has fewer images than the set is to hold of it.
+    """
+    spec = METHODS[config.method]
+    needs = config.init == "real" if "init" in spec.reads else spec.real_images or not spec.learns
+    if config.num_images is None and needs:
+        enough_images(dataset.train, [count * config.formation**2 for count in config.counts(dataset.num_classes)])
 
 
 def draw_per_class(data: LabeledImages, counts: Sequence[int], seed: int) -> LabeledImages:

@@ -19,6 +19,8 @@ import torch
 from commands import nasproxy
 from safetensors.torch import save_file
 
+from nasproxy.cli.commands.build import class_counts
+from nasproxy.core.errors import NasproxyError
 from nasproxy.data.proxy_set import load_proxy, save_proxy
 
 FAST_BUILD = ["--outer-steps", "2", "--inner-steps", "1", "--width", "4", "--batch-real", "8", "--ipc", "1"]
@@ -570,10 +572,8 @@ def test_an_option_of_another_method_is_refused(tmp_path):
 
 
 def test_classes_may_have_different_numbers_of_images(tmp_path):
-    counts = "1,2,3,1,1,1,1,1,1,2"
-    text = nasproxy(
-        tmp_path, "build-proxy", "--ipc-per-class", counts, "--outer-steps", "1", "--inner-steps", "2", "--width", "4"
-    )
+    counts, small = "1,2,3,1,1,1,1,1,1,2", ["--ipc", "1", "--outer-steps", "1", "--inner-steps", "2", "--width", "4"]
+    text = nasproxy(tmp_path, "build-proxy", "--ipc-per-class", counts, *small)
     assert "1 to 3 per class, 14 images" in text
     (path,) = (tmp_path / "proxies").glob("*.safetensors")
     assert "n14" in path.name
@@ -582,3 +582,26 @@ def test_classes_may_have_different_numbers_of_images(tmp_path):
         tmp_path, "build-proxy", "--ipc-per-class", "1,2", code=2
     )
     assert "`ipc_per_class >= 1`" in nasproxy(tmp_path, "build-proxy", "--ipc-per-class", "1,0", code=2)
+    # Classes are in the order of the data set, which is not that of numbers for folders: names leave no doubt.
+    named = nasproxy(tmp_path, "build-proxy", "--ipc-per-class", "2=3,9=2,1=2", *small)
+    assert "images    0 1, 1 2, 2 3, 3 1, 4 1, 5 1, 6 1, 7 1, 8 1, 9 2" in named
+    assert "is built already" in named  # the same set as by numbers
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ("cat=1", "Unknown class 'cat'"),
+        ("1=2,1=3", "must name a class once, but got '1' twice"),
+        ("1=x", "takes whole numbers, such as 10,10,5 or 0=10, but got '1=x'"),
+        ("1,2,x", "but got 'x'"),
+    ],
+)
+def test_counts_of_classes_that_cannot_be(counts, message):
+    with pytest.raises(NasproxyError, match=message):
+        class_counts(counts, [str(name) for name in range(10)], 1)
+
+
+def test_more_images_than_a_class_has_are_refused_before_anything_is_planned(tmp_path):
+    text = nasproxy(tmp_path, "build-proxy", "--ipc-per-class", "1=2,5=5000", code=2)
+    assert "class 5 has 131 training images and ipc=5000: use a smaller --ipc" in text

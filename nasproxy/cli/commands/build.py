@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from nasproxy.condense.build import build_proxy, checkpoint_of
 from nasproxy.condense.build_plan import ORDER, budget_config, plan_build
 from nasproxy.condense.checkpoint import checkpoint_config
 from nasproxy.condense.experts import expert_files, trained_epochs
-from nasproxy.condense.initial import initial_labels
+from nasproxy.condense.initial import check_images, initial_labels
 from nasproxy.condense.memory import memory_needed
 from nasproxy.condense.methods import CONDENSERS
 from nasproxy.condense.provenance import provenance_of
 from nasproxy.config import METHODS, PRECISIONS, CondenseConfig, check_options, condense_config, config_hash
 from nasproxy.core import distributed
 from nasproxy.core.devices import DeviceChoice, choose_device
-from nasproxy.core.errors import NasproxyError
+from nasproxy.core.errors import NasproxyError, unknown
 from nasproxy.core.files import write_atomically
 from nasproxy.core.progress import progress_bar
 from nasproxy.core.wording import amount, rough_duration
@@ -65,6 +65,7 @@ def build(
     offline: bool,
     device: str,
     force: bool,
+    ipc_per_class: str | None = None,
 ) -> Path:
     """``nasproxy build-proxy``: returns the proxy file. Processes that ``torchrun`` started share the work.
 
@@ -72,12 +73,13 @@ def build(
         options: settings of :class:`~nasproxy.config.CondenseConfig` that were given.
         out: the file; None: a file in ``folder`` that is named after what was asked for.
         force: whether an existing file is replaced.
+        ipc_per_class: the images of each class, as :func:`class_counts` reads them.
     """
     method = options.get("method", CondenseConfig.method)
-    check_options(method, options)
-    request = _Request(source, options, condense_config(**options), budget)
-    if request.asked.match_space is not None:
-        load_space(request.asked.match_space)  # says what is wrong before any data are loaded
+    check_options(method, dict(options) | ({} if ipc_per_class is None else {"ipc_per_class": ipc_per_class}))
+    asked = condense_config(**options)
+    if asked.match_space is not None:
+        load_space(asked.match_space)  # says what is wrong before any data are loaded
     choice = choose_device(device)
     with distributed.joined(choice.device):
         processes = distributed.num_peers()
@@ -88,6 +90,14 @@ def build(
             )
         say("device", str(choice) + (f", {processes} processes" if processes > 1 else ""))
         dataset = load_data(source, offline=offline)
+        if ipc_per_class is not None:
+            counts = class_counts(ipc_per_class, dataset.class_names, asked.ipc)
+            options = {**options, "ipc_per_class": counts}
+            asked = condense_config(**options)
+            pairs = zip(dataset.class_names, asked.counts(dataset.num_classes), strict=True)
+            say("images", ", ".join(f"{name} {count}" for name, count in pairs))
+        request = _Request(source, options, asked, budget)
+        check_images(dataset, asked)
         path = out or request.file(dataset, folder)
         if path.suffix != SUFFIX:
             raise NasproxyError(f"A proxy file ends in {SUFFIX}, but got --out '{path}'.")
@@ -96,6 +106,32 @@ def build(
                 raise NasproxyError(f"'{path}' exists: use --force to replace it, or another --out.")
             return _found(path, request, dataset)
         return _build(path, request, dataset, choice, force=force)
+
+
+def class_counts(text: str, names: Sequence[str], others: int) -> tuple[int, ...]:
+    """The images of each class from ``10,10,5``, in the order of ``names``, or from ``cat=10,dog=5``.
+
+    Args:
+        others: images of classes that are not named.
+
+    Raises:
+        NasproxyError: for names that are no class, or are there twice, and for anything that is no whole number.
+    """
+    found: dict[str, int] = {}
+    by_name = "=" in text
+    for place, part in enumerate(text.split(",")):
+        name, _, number = part.rpartition("=") if by_name else (str(place), "", part)
+        if by_name and name not in names:
+            raise unknown("class", name, names)
+        if name in found:
+            raise NasproxyError(f"--ipc-per-class must name a class once, but got '{name}' twice.")
+        try:
+            found[name] = int(number)
+        except ValueError:
+            raise NasproxyError(
+                f"--ipc-per-class takes whole numbers, such as 10,10,5 or {names[0]}=10, but got '{part}'."
+            ) from None
+    return tuple(found.get(name, others) for name in names) if by_name else tuple(found.values())
 
 
 def _found(path: Path, request: _Request, dataset: Dataset) -> Path:
