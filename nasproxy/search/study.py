@@ -78,7 +78,9 @@ class Study:
             name, url = f"{space.name}-{config_hash(identity)[:12]}", ledger.url
         self.name = name
         with ledger.exclusive(f"study {name}"):  # Optuna's schema, too, is written by one process
-            self._storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            self._storage = ledger.patiently(
+                lambda: optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            )
             self._study = ledger.patiently(
                 lambda: optuna.create_study(
                     storage=self._storage,
@@ -88,12 +90,12 @@ class Study:
                     sampler=optuna.samplers.RandomSampler(),  # asked nothing: see proposals.py
                 )
             )
-            known = self._study.user_attrs
+            known = ledger.patiently(lambda: self._study.user_attrs)
             if "identity" not in known:
                 pending = config.pending or default_pending(workers, config.trials)
                 for key, value in {"pending": pending, "identity": identity}.items():  # with the last it has begun
                     ledger.patiently(partial(self._study.set_user_attr, key, value))
-                known = self._study.user_attrs
+                known = ledger.patiently(lambda: self._study.user_attrs)
         changed = [key for key in identity if known["identity"].get(key) != identity[key]]
         if changed:
             raise NasproxyError(

@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -119,8 +119,10 @@ class Ledger:
             sql.event.listen(self._engine, "connect", _durable)
         try:
             with self.exclusive("schema"):
-                _TABLES.create_all(self._engine)
-                self._add_columns()
+                if self.local:  # another program may look into the file
+                    patiently(self._prepare, tell=tell, passing=("database is locked",))
+                else:
+                    self._prepare()
         except DatabaseError as error:
             self._engine.dispose()
             reason = str(error.orig).strip().splitlines()[0]
@@ -134,8 +136,9 @@ class Ledger:
         """Whether the table is a file, which has one writer."""
         return self.url.startswith("sqlite")
 
-    def _add_columns(self) -> None:
-        """Adds the columns that a table of an earlier version lacks; they are empty in its rows."""
+    def _prepare(self) -> None:
+        """Makes the tables, and adds columns that one of an earlier version lacks; they are empty in its rows."""
+        _TABLES.create_all(self._engine)
         known = {column["name"] for column in sql.inspect(self._engine).get_columns(_EVALUATIONS.name)}
         with self._engine.begin() as connection:
             for column in _EVALUATIONS.c:
@@ -288,11 +291,14 @@ _PASSING = ("disk is full", "disk i/o error", "database is locked", "unable to o
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two tries
 
 
-def patiently(action: Callable[[], T], *, tell: Callable[[str], None] | None = None) -> T:
+def patiently(
+    action: Callable[[], T], *, tell: Callable[[str], None] | None = None, passing: Sequence[str] = _PASSING
+) -> T:
     """Repeats ``action`` while the disk is full or the database cannot be reached, so that no result is lost.
 
     Args:
         tell: is called once, with a line for people, when it has to wait.
+        passing: words of errors that pass.
 
     Returns:
         The result of ``action``. An error for another reason is raised at once.
@@ -302,7 +308,7 @@ def patiently(action: Callable[[], T], *, tell: Callable[[str], None] | None = N
         try:
             return action()
         except Exception as error:
-            reason = passing_reason(error)
+            reason = passing_reason(error, passing)
             if reason is None:
                 raise
             if not told and tell is not None:
@@ -312,11 +318,12 @@ def patiently(action: Callable[[], T], *, tell: Callable[[str], None] | None = N
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def passing_reason(error: BaseException) -> str | None:
+def passing_reason(error: BaseException, passing: Sequence[str] = _PASSING) -> str | None:
     """Why a database operation failed, if it may succeed later; else None.
 
     Args:
         error: the database's error, or one of Optuna that has it as its cause.
+        passing: words of errors that pass.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -325,7 +332,7 @@ def passing_reason(error: BaseException) -> str | None:
             lost = cause.connection_invalidated or (
                 isinstance(cause, OperationalError) and not isinstance(cause.orig, sqlite3.Error)
             )
-            if lost or any(word in text.lower() for word in _PASSING):
+            if lost or any(word in text.lower() for word in passing):
                 return text.splitlines()[0] if text else type(cause).__name__
             return None
         cause = cause.__cause__ or cause.__context__

@@ -245,6 +245,22 @@ def rows_of(run):
         return [SimpleNamespace(seconds=s) for (s,) in connection.execute("SELECT seconds FROM evaluations")]
 
 
+@pytest.mark.slow
+def test_a_study_that_is_locked_at_the_start_is_waited_for(wide, tmp_path):
+    import sqlite3
+    import threading
+
+    before = search(wide, tmp_path / "run", trials=3, score="params", sampler="random")
+    connection = sqlite3.connect(tmp_path / "run" / "study.sqlite", check_same_thread=False, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(8, connection.rollback)
+    timer.start()
+    again = search(wide, tmp_path / "run", trials=3, score="params", sampler="random")
+    timer.join()
+    connection.close()
+    assert [row.candidate.id for row in again.ranking] == [row.candidate.id for row in before.ranking]
+
+
 def test_a_copy_ends_as_the_first_did_and_has_no_vote_at_a_rung(wide, tmp_path):
     """TPE proposes good candidates again and again; were each a vote, they would keep all others out."""
     result = search(wide, tmp_path / "run", sampler="tpe", pending=1, rungs="naswot", trials=24, reduction=2)

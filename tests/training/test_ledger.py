@@ -188,6 +188,22 @@ def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(tmp_path, monk
     ledger.close()
 
 
+def test_a_table_that_is_locked_at_the_start_is_waited_for(tmp_path, monkeypatch):
+    tries, said, prepare = [], [], Ledger._prepare
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+
+    def locked_at_first(self):
+        tries.append(1)
+        if len(tries) < 3:
+            raise sql.exc.OperationalError("", {}, sqlite3.OperationalError("database is locked"))
+        prepare(self)
+
+    monkeypatch.setattr(Ledger, "_prepare", locked_at_first)
+    Ledger(tmp_path / "e.sqlite", tell=said.append).close()
+    assert said == ["cannot write: database is locked. Nothing is lost; waiting until it can be written."]
+    assert len(tries) == 3
+
+
 def test_what_will_not_pass_is_raised(ledger):
     with pytest.raises(sql.exc.OperationalError), ledger._engine.connect() as connection:
         ledger.patiently(lambda: connection.execute(sql.text("SELECT * FROM nothing")))
