@@ -94,7 +94,6 @@ def table_of(rows: pd.DataFrame, short: str, space: SearchSpace) -> Table:
     """The rows as a table to replay, in points, with costs as they were measured."""
     full = rows["full seconds"].mean()
     scores = [name for name in FREE_SCORES if name in rows and rows[name].std() > 0]
-    losses = [f"{short} {name}" for name in NUMBERS if "loss" in name]
     return Table(
         {name: rows[name].to_numpy(float) for name in scores},
         {one.name: rows[one.name].tolist() for one in space.parameters},
@@ -102,29 +101,26 @@ def table_of(rows: pd.DataFrame, short: str, space: SearchSpace) -> Table:
         rows[f"{short} accuracy"].to_numpy(float),
         rows["scores seconds"].mean() / full,
         rows[f"{short} seconds"].mean() / full,
-        {name: rows[name].to_numpy(float) for name in losses if rows[name].notna().all()},
     )
 
 
-def replayed(table: Table, repetitions: int) -> dict[str, dict[str, list[float]]]:
-    """The regret of each way at each cost: mean, low, high."""
+def replayed(table: Table, losses: dict[str, np.ndarray], repetitions: int) -> dict[str, dict[str, list[float]]]:
+    """The regret of each way at each cost: mean, low, high. ``losses`` are read in place of the short accuracy."""
     found: dict[str, dict[str, list[float]]] = {}
     for seed in range(repetitions):
         half = table.drawn(max(2, len(table) // 2), seed)
         for cost in BUDGETS:
             regrets: dict[str, float | None] = {
                 "plan": by_plan(half, cost, seed).regret,
-                "plan without losses": by_plan(replace(half, losses={}), cost, seed).regret,
                 "plan without short trainings": by_plan(replace(half, short=None), cost, seed).regret,
                 "random": by_random(half, cost, seed),
                 "vote": by_score(half, half.columns().vote, cost, half.cost_scored, seed),
             }
             for num in range(1, int(cost) + 1):
                 regrets[f"halving {num}"] = by_halving(half, cost, num, seed)
-            for name, column in half.losses.items():
-                regrets[f"half of it by {name}"] = by_halving(
-                    replace(half, short=column), cost, max(1, int(cost) // 2), seed
-                )
+            for name, column in losses.items():
+                by_loss = replace(table, short=column).drawn(len(half), seed)
+                regrets[f"plan by {name}"] = by_plan(by_loss, cost, seed).regret
             for way, regret in regrets.items():
                 if regret is not None:
                     found.setdefault(way, {}).setdefault(f"{cost:g}", []).append(regret)
@@ -164,16 +160,19 @@ def main() -> None:
     table = pd.read_csv(path, dtype={"id": str})
     table = table[table["full accuracy"].notna()]
     print(f"n = {len(table)}; Spearman correlation with the full accuracy")
-    for name in list(table.columns)[list(table.columns).index("params") :]:
-        column = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
-        if name != "full accuracy" and np.isfinite(column).all() and np.ptp(column) > 0:
+    for number in list(table.columns)[list(table.columns).index("params") :]:
+        column = pd.to_numeric(table[number], errors="coerce").to_numpy(float)
+        if number != "full accuracy" and np.isfinite(column).all() and np.ptp(column) > 0:
             rho = rank_correlation(column, table["full accuracy"].to_numpy(float))
-            print(f"  {name}: {rho.value:+.3f} ({rho.low:+.2f} to {rho.high:+.2f})")
+            print(f"  {number}: {rho.value:+.3f} ({rho.low:+.2f} to {rho.high:+.2f})")
     answer = {}
     for short in args.short:
-        answer[f"short{short}"] = replayed(table_of(table, f"short{short}", load_space(args.space)), args.repetitions)
+        name = f"short{short}"
+        losses = {number: table[f"{name} {number}"].to_numpy(float) for number in NUMBERS if "loss" in number}
+        losses = {number: column for number, column in losses.items() if not np.isnan(column).any()}
+        answer[name] = replayed(table_of(table, name, load_space(args.space)), losses, args.repetitions)
         print(f"\nregret in points with {short} of {args.full} epochs as the short training")
-        print_table(answer[f"short{short}"], [f"{cost:g}" for cost in BUDGETS])
+        print_table(answer[name], [f"{cost:g}" for cost in BUDGETS])
     tell(answer, args.out)
 
 

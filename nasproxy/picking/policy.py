@@ -16,8 +16,8 @@ a random candidate (docs/picking.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,14 +43,12 @@ class Known:
         short: ``(n,)``, accuracy after a short training, NaN where it is not known.
         full: ``(n,)``, accuracy after full training, NaN where it is not known.
         failed: indices of candidates whose training failed; they are not trained again.
-        losses: what the losses of a short training say, by name ``(n,)``, higher is better, NaN where it is not known.
     """
 
     columns: Columns
     short: np.ndarray
     full: np.ndarray
     failed: frozenset[int] = frozenset()
-    losses: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, columns: Columns) -> Known:
@@ -109,31 +107,18 @@ def next_short(known: Known, num: int) -> list[int]:
     if len(known.shortly) < 2:
         order = np.argsort(-known.columns.vote, kind="stable")
     else:
-        _, mean, std = _of_short(known, known.short)
+        _, mean, std = _of_short(known)
         scale = mean.std() or 1.0
         value = standardised(mean) + known.columns.vote + EXPLORE * std / scale
         order = np.argsort(-value, kind="stable")
     return [int(one) for one in order if one not in taken][:wanted]
 
 
-def _of_short(known: Known, values: np.ndarray) -> tuple[Calibrated, np.ndarray, np.ndarray]:
-    """The model of a number ``values`` ``(n,)`` of short trainings, and its mean and standard deviation ``(n,)``."""
+def _of_short(known: Known) -> tuple[Calibrated, np.ndarray, np.ndarray]:
+    """The model of the short accuracy, and its mean and standard deviation ``(n,)``."""
     at, columns = known.shortly, known.columns
-    model = fitted(columns.vote[at], columns.features[at], values[at])
+    model = fitted(columns.vote[at], columns.features[at], known.short[at])
     return model, *model.predict(columns.vote, columns.features)
-
-
-def _completed(known: Known, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Calibrated]:
-    """A number of short trainings for all candidates ``(n,)``, standardised, predicted where it was not measured.
-
-    Returns:
-        It, how unsure it is in the same unit, and the model of it.
-    """
-    model, mean, std = _of_short(known, values)
-    at, scale = known.shortly, float(mean.std()) or 1.0
-    full, unsure = mean.copy(), std / scale
-    full[at], unsure[at] = values[at], 0.0
-    return (full - mean.mean()) / scale, unsure, model
 
 
 # ------------------------------------------------------------------------------------------------------- full trainings
@@ -228,13 +213,15 @@ def belief(known: Known) -> Belief:
 
 def _with_short(known: Known) -> Opinion:
     """The opinion whose vote the short accuracy, measured or predicted, has joined."""
-    columns = known.columns
-    short, unsure, short_model = _completed(known, known.short)
+    columns, at = known.columns, known.shortly
+    short_model, mean, std = _of_short(known)
+    scale = float(mean.std()) or 1.0
+    short, unsure = mean.copy(), std / scale
+    short[at], unsure[at] = known.short[at], 0.0
+    short = (short - mean.mean()) / scale
     # Where the free scores do not even tell the short accuracy, they are no vote on the full one.
     weight = float(np.clip(short_model.learned_slope() / short_model.slope, 0, 1))
-    losses = [one for one in known.losses.values() if not np.isnan(one[known.shortly]).any()]
-    trained = np.column_stack([short, *(_completed(known, one)[0] for one in losses)])
-    features = np.column_stack([columns.features, SHORT_WEIGHT * trained / math.sqrt(_num_features(columns))])
+    features = np.column_stack([columns.features, SHORT_WEIGHT * short / math.sqrt(_num_features(columns))])
     return _opinion(standardised(short + weight * columns.vote), features, unsure, known, TRUSTED)
 
 

@@ -10,7 +10,7 @@ References: [H] Jamieson, Talwalkar, "Non-stochastic Best Arm Identification and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +32,6 @@ class Table:
         short: ``(n,)``, accuracy after a short training, or None.
         cost_scored: of all free scores of a candidate, in full trainings.
         cost_short: of a short training, in full trainings.
-        losses: what the losses of the short training say, by name ``(n,)``, higher is better.
     """
 
     free: Mapping[str, np.ndarray]
@@ -41,7 +40,6 @@ class Table:
     short: np.ndarray | None = None
     cost_scored: float = 0.0
     cost_short: float | None = None
-    losses: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.full)
@@ -54,7 +52,6 @@ class Table:
             parameters={name: [values[one] for one in index] for name, values in self.parameters.items()},
             full=self.full[index],
             short=None if self.short is None else self.short[index],
-            losses={name: column[index] for name, column in self.losses.items()},
         )
 
     def drawn(self, num: int, seed: int) -> Table:
@@ -89,13 +86,12 @@ def by_plan(table: Table, compute: float, seed: int, *, margin: float | None = N
     own = table.take(scored)
     known = Known.nothing(own.columns())
     if plan.short and own.short is not None:
-        done: list[int] = []
+        measured = known.short.copy()
         waiting = first_short(known.columns, plan.short, seed)
         left = plan.short
         while waiting:
-            done += waiting
-            losses = {name: _only(column, done) for name, column in own.losses.items()}
-            known = replace(known, short=_only(own.short, done), losses=losses)
+            measured[waiting] = own.short[waiting]
+            known = replace(known, short=measured.copy())
             left -= len(waiting)
             waiting = next_short(known, left) if left else []
     while (left := plan.full - len(known.fully)) > 0:
@@ -107,13 +103,6 @@ def by_plan(table: Table, compute: float, seed: int, *, margin: float | None = N
         known = replace(known, full=full)
     lost = table.regret(scored[known.fully].tolist())
     return Replayed(plan, lost, None if margin is None else remaining(known, margin=margin, seed=seed))
-
-
-def _only(values: np.ndarray, at: Sequence[int]) -> np.ndarray:
-    """``values`` ``(n,)`` with NaN everywhere but ``at``."""
-    answer = np.full(len(values), np.nan)
-    answer[list(at)] = values[list(at)]
-    return answer
 
 
 def by_score(table: Table, order: np.ndarray, compute: float, cost_scored: float, seed: int) -> float:

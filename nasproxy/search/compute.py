@@ -31,7 +31,6 @@ from nasproxy.search.study import Study
 from nasproxy.search.trial_runner import TrialOutcome
 from nasproxy.spaces import Candidate, SpaceInspection, sample_of_functions
 from nasproxy.training.jobs import Job
-from nasproxy.training.loss_curve import loss_columns
 from nasproxy.training.results import FailureKind, MeanScore, mean_score
 from nasproxy.training.session import Session
 from nasproxy.training.tasks import Task
@@ -200,7 +199,7 @@ class _Spending:
         while waiting:
             self._add_trials(waiting)
             scores = self._trained("short", self._short, waiting, done, self._plan.pick.short)
-            known = _with_losses(_with(known, "short", waiting, scores), waiting, scores)
+            known = _with(known, "short", waiting, scores)
             left, done = left - len(waiting), done + len(waiting)
             waiting = next_short(known, left) if left > 0 else []
         return known
@@ -314,13 +313,3 @@ def _with(known: Known, column: str, chosen: Sequence[int], scores: Sequence[Mea
     measured[list(chosen)] = [math.nan if score.value is None else score.value for score in scores]
     failed = known.failed | {one for one, score in zip(chosen, scores, strict=True) if score.value is None}
     return replace(known, **{column: measured}, failed=failed)
-
-
-def _with_losses(known: Known, chosen: Sequence[int], scores: Sequence[MeanScore]) -> Known:
-    """``known`` with what the losses of short trainings say."""
-    losses = {name: column.copy() for name, column in known.losses.items()}
-    for one, score in zip(chosen, scores, strict=True):
-        if score.value is not None:
-            for name, values in loss_columns([score]).items():
-                losses.setdefault(name, np.full(len(known.columns), np.nan))[one] = values[0]
-    return replace(known, losses=losses)

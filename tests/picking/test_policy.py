@@ -51,35 +51,6 @@ def test_where_the_free_scores_mislead_the_plan_leaves_them(short):
     assert plan < random < vote
 
 
-def with_losses(seed, noise):
-    """A space whose short accuracies say little, with the losses of the same trainings."""
-    table = space(seed=seed, short=0.3)
-    return replace(table, losses={"training losses": table.full + noise * np.random.default_rng(seed).normal(size=400)})
-
-
-def test_losses_are_read_where_they_say_more_than_the_accuracy():
-    told, untold, noise = [], [], []
-    for seed in range(15):
-        table = with_losses(seed, 0.3)
-        told.append(by_plan(table, 8, seed).regret)
-        untold.append(by_plan(replace(table, losses={}), 8, seed).regret)
-        noise.append(by_plan(with_losses(seed, 1e3), 8, seed).regret)
-    assert np.mean(told) < 0.7 * np.mean(untold)
-    assert np.mean(noise) < 1.3 * np.mean(untold)  # losses that say nothing cost little
-
-
-def test_losses_that_some_short_trainings_lack_are_left_out():
-    """A run that an earlier version began has short trainings without them."""
-    table = with_losses(0, 0.3)
-    known = known_of(table, shortly=range(20), fully=range(4))
-    partly = np.where(np.arange(400) < 10, table.losses["training losses"], np.nan)
-    without, some = belief(known), belief(replace(known, losses={"training losses": partly}))
-    assert some.opinions[0].features.tolist() == without.opinions[0].features.tolist()
-    all_of_them = np.where(np.arange(400) < 20, table.losses["training losses"], np.nan)
-    every = belief(replace(known, losses={"training losses": all_of_them}))
-    assert every.opinions[0].features.shape[1] == without.opinions[0].features.shape[1] + 1
-
-
 def test_hyperband_and_halving_spend_what_they_are_given():
     table = space()
     assert by_hyperband(table, 8, 0) >= 0

@@ -15,7 +15,6 @@ from toy import toy_dataset
 from nasproxy.config import ComputeConfig
 from nasproxy.core.devices import choose_device
 from nasproxy.core.errors import NasproxyError
-from nasproxy.picking.columns import columns_of
 from nasproxy.picking.plan import plan_pick
 from nasproxy.search import compute_plan
 from nasproxy.search.compute_plan import FREE_SCORES, ComputePlan, plan_compute
@@ -75,15 +74,6 @@ def test_the_same_call_again_trains_nothing(parts, whole, monkeypatch):
     assert again.pick == found.pick
     assert again.test.value == found.test.value
     assert again.remaining == found.remaining
-
-
-def test_the_losses_of_short_trainings_are_features_of_the_model(parts, whole):
-    """Beside what was known before: accuracy, held-out loss and training losses. One epoch has no late loss."""
-    _, found = whole
-    assert found.plan.short_epochs == 1
-    names = [parameter.name for parameter in parts[2].space.parameters]
-    before = columns_of(found.free, {name: [one.params.get(name) for one in found.candidates] for name in names})
-    assert found.belief.opinions[0].features.shape[1] == before.features.shape[1] + 3
 
 
 def test_another_compute_in_the_same_folder_is_refused(parts, whole):
