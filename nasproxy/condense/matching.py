@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from nasproxy.core.devices import twice_differentiable
 from nasproxy.core.errors import NasproxyError
 
 # In the denominator of the cosine, as in the reference implementation: a dead output node counts as distance 1.
@@ -131,7 +131,8 @@ def class_gradients(
         that the loss does not depend on.
     """
     weights = matched_weights(net) if parameters is None else list(parameters)
-    with twice_differentiable() if create_graph else nullcontext():
+    # torch's fused kernels of attention have no second derivative.
+    with sdpa_kernel(SDPBackend.MATH) if create_graph else nullcontext():
         if parameters is None and len(counts) > 1:
             found = _in_one_pass(net, images, labels, shares, counts, create_graph)
             if found is not None:
