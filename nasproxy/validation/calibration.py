@@ -98,6 +98,12 @@ def calibration_of(
             added.append(gap(more, less, words))
     if best is not None:
         added.append(gap("everything", best, f"everything learned, against the best single score ({labels[best]})"))
+    for name in trained:
+        if name != best:
+            difference = paired_difference(places["everything"], columns[name], truth, seed=seed)
+            added.append(
+                Added("everything", f"score {name}", f"everything learned, against {labels[name]}", difference)
+            )
     return Calibration(len(truth), len(truth) >= RELIABLE, found, tuple(added), labels.get(best or "", ""))
 
 

@@ -45,6 +45,9 @@ def test_what_the_proxy_adds_is_found():
     added = found.added_by("free_proxy", "free").difference
     assert added.low > 0
     assert found.added_by("free_random", "free").difference.low < 0
+    alone = found.added_by("everything", "score random_subset").difference
+    everything = found.set_named("everything").spearman.value
+    assert alone.value > everything - 0.4  # random images as they rank: noise in this sample
     assert found.set_named("everything").spearman.value > found.set_named("parameters").spearman.value
     assert "It is shown to add something: the interval lies above 0." in calibration_words(found)
 
