@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +91,7 @@ def plain_net(width: int, depth: int, activation: str, norm: str, pooling: str) 
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size * size, NUM_CLASSES))
 
 
-def plain_loop(candidates: list[Candidate], task: TrainingTask) -> None:
+def plain_loop(candidates: list[Candidate], task: TrainingTask, *, device: torch.device) -> None:
     """A DataLoader, a net, an optimiser: what most people write."""
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -99,25 +100,26 @@ def plain_loop(candidates: list[Candidate], task: TrainingTask) -> None:
     )
     held_out = DataLoader(TensorDataset(task.held_out.images, task.held_out.labels), batch_size=256)
     for candidate in candidates:
-        net = plain_net(**candidate.params)  # type: ignore[arg-type]
+        net = plain_net(**candidate.params).to(device)  # type: ignore[arg-type]
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         net.train()
         for _ in range(task.recipe.epochs):
             for batch, labels in train:
-                loss = nn.functional.cross_entropy(net(batch), labels)
+                loss = nn.functional.cross_entropy(net(batch.to(device)), labels.to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
         net.eval()
         with torch.no_grad():
-            correct = sum((net(batch).argmax(1) == labels).sum().item() for batch, labels in held_out)
+            correct = sum((net(batch.to(device)).argmax(1).cpu() == labels).sum().item() for batch, labels in held_out)
         assert correct >= 0
 
 
 class Reference:
     """The published evaluation of a synthetic set: ``evaluate_synset`` of a local checkout, unchanged."""
 
-    def __init__(self, checkout: Path) -> None:
+    def __init__(self, checkout: Path, device: torch.device) -> None:
+        self.device = device
         sys.path.insert(0, str(checkout))
         self.utils: Any = importlib.import_module("utils")
         self.networks: Any = importlib.import_module("networks")
@@ -127,7 +129,7 @@ class Reference:
             self.utils.TensorDataset(task.held_out.images, task.held_out.labels), batch_size=256, shuffle=False
         )
         args = SimpleNamespace(
-            device="cpu",
+            device=str(self.device),
             lr_net=0.01,
             epoch_eval_train=task.recipe.epochs,
             batch_train=256,
@@ -262,7 +264,8 @@ def main() -> None:
     parser.add_argument("--per-round", type=int, default=4, help="candidates of each group in a round")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--scale", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=default_size(torch.device("cpu")))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, help="default: as many as a search takes")
     parser.add_argument("--overhead", type=int, metavar="TRIALS", help="the study's own cost instead")
     parser.add_argument("--sampler", default="tpe", choices=SAMPLERS)
     args = parser.parse_args()
@@ -280,19 +283,20 @@ def main() -> None:
         for group, widths in GROUPS.items()
         if group in args.groups
     }
-    choice = choose_device("cpu")
+    choice = choose_device(args.device)
+    workers = args.workers or default_size(choice.device)
     print(f"{hardware(choice)}; {args.rounds} rounds of {args.per_round} candidates; 1/{args.scale} of the work\n")
     seconds: dict[tuple[str, str], list[float]] = {}
     work: dict[str, list[float]] = {group: [] for group in drawn}
-    with tempfile.TemporaryDirectory() as name, Processes(args.workers, choice.device) as crew:
+    with tempfile.TemporaryDirectory() as name, Processes(workers, choice.device) as crew:
         loops: dict[str, Callable[[list[Candidate], TrainingTask], None]] = {
-            f"nasproxy, {args.workers} workers": Ours(crew, space, Path(name) / "crew"),
-            f"nasproxy, {args.workers} workers, bfloat16": Ours(crew, space, Path(name) / "lower", "bfloat16"),
+            f"nasproxy, {workers} workers": Ours(crew, space, Path(name) / "crew"),
+            f"nasproxy, {workers} workers, bfloat16": Ours(crew, space, Path(name) / "lower", "bfloat16"),
             "nasproxy, one process": Ours(Inline(choice.device), space, Path(name) / "inline"),
-            "plain PyTorch": plain_loop,
+            "plain PyTorch": partial(plain_loop, device=choice.device),
         }
         if args.reference is not None:
-            loops["published"] = Reference(args.reference)
+            loops["published"] = Reference(args.reference, choice.device)
         smallest = min(grid, key=lambda c: flops(space, c, task))
         for loop in loops.values():  # starts the workers, loads what is loaded once
             loop([smallest] * 2 if not isinstance(loop, Ours) else [smallest, grid[1]], task)
