@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from nasproxy.condense.methods.gradient_matching import gradient_matching
@@ -31,6 +32,11 @@ def toy_split(num_per_class, seed, *, num_classes=3, shape=(1, 8, 8)):
     for i, label in enumerate(labels.tolist()):
         images[i, :, 2 * label + 1, :] += 120
     return LabeledImages(images.to(torch.uint8), labels)
+
+
+def slow_but(names, *quick):
+    """Parameters of a test that is slow for all of ``names`` but those that are ``quick``."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
 
 
 def toy_dataset(*, num_per_class=40, num_classes=3, shape=(1, 8, 8)):

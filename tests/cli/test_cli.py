@@ -600,8 +600,3 @@ def test_classes_may_have_different_numbers_of_images(tmp_path):
 def test_counts_of_classes_that_cannot_be(counts, message):
     with pytest.raises(NasproxyError, match=message):
         class_counts(counts, [str(name) for name in range(10)], 1)
-
-
-def test_more_images_than_a_class_has_are_refused_before_anything_is_planned(tmp_path):
-    text = nasproxy(tmp_path, "build-proxy", "--ipc-per-class", "1=2,5=5000", code=2)
-    assert "class 5 has 131 training images and ipc=5000: use a smaller --ipc" in text

@@ -128,6 +128,7 @@ def test_the_page_says_what_the_full_trainings_say_of_the_short_ones(folder, tru
     assert (words in said) if words else said == ""
 
 
+@pytest.mark.slow
 def test_without_a_pick_the_page_says_why(folder):
     found = report_with(folder, pick=None, test=None)
     assert pick_sentence(found).startswith("Nothing can be picked, because every full training failed")

@@ -14,7 +14,7 @@ from toy import toy_dataset
 from nasproxy.condense import loop
 from nasproxy.condense.build import build_proxy, recipe_named
 from nasproxy.condense.cost import condensing_flops
-from nasproxy.condense.initial import draw_per_class
+from nasproxy.condense.initial import check_images, draw_per_class
 from nasproxy.condense.methods import CONDENSERS, selections
 from nasproxy.config import METHODS, RECIPES, CondenseConfig, condense_config
 from nasproxy.core.errors import NasproxyError
@@ -352,6 +352,17 @@ def test_nets_with_weights_that_nothing_depends_on_can_be_matched(method, edges,
     )
     built = build_proxy(toy_dataset(), config_of(method, match_space=str(path)), choice=cpu)
     assert torch.isfinite(built.images).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_with_too_few_images_is_refused_before_anything_is_planned(method):
+    """Where real images are chosen, or learned images begin as real ones."""
+    config = condense_config(method=method, ipc=41, **({"init": "real"} if "init" in METHODS[method].reads else {}))
+    if method == "generative_teaching":  # which begins with noise
+        check_images(toy_dataset(), config)
+    else:
+        with pytest.raises(NasproxyError, match="class 0 has 40 training images and ipc=41"):
+            check_images(toy_dataset(), config)
 
 
 def test_a_build_is_not_resumed_with_another_match_space(cpu, tmp_path):

@@ -156,6 +156,7 @@ def test_what_is_left_is_a_probability_and_grows_with_the_rest():
     assert remaining(known_of(table, range(60), range(3))) is None
 
 
+@pytest.mark.slow
 def test_the_probability_that_something_better_is_left_is_about_right():
     believed, true = [], []
     for seed in range(40):

@@ -13,7 +13,7 @@ from nasproxy.spaces import inspect_space, load_space
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def parts():
     dataset = toy_dataset()
     space = load_space("convnet_small")

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from toy import slow_but
 
 from nasproxy.networks import NETWORKS, seeded
 from nasproxy.spaces import load_space, shipped_spaces
@@ -39,7 +40,7 @@ def test_the_file_builds_the_same_network(name, tmp_path):
         assert own["MEAN"] == NORMALISATION["mean"]
 
 
-@pytest.mark.parametrize("family", sorted(NETWORKS))
+@pytest.mark.parametrize("family", slow_but(NETWORKS, "convnet"))
 def test_every_family_stands_alone_and_is_clean_python(family, tmp_path):
     (tmp_path / "s.yaml").write_text(
         f"name: s\nnetwork: {family}\nparameters:\n  width: 16\n"
@@ -152,6 +153,7 @@ def test_names_of_the_user_are_not_those_of_the_exported_file(tmp_path):
     assert SIZE in exported(tmp_path, {"my_nets.py": HOSTILE}, "my_nets.py:build")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ['a """ b', "back\\slash {braces}", "two\nlines"])
 def test_a_name_cannot_end_the_docstring(name, tmp_path):
     assert SIZE in exported(tmp_path, {"my_nets.py": HOSTILE}, "my_nets.py:build", name=name)

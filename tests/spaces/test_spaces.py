@@ -18,6 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from toy import slow_but
 
 from nasproxy.core.errors import NasproxyError
 from nasproxy.networks import nasbench201, num_params, seeded
@@ -630,6 +631,7 @@ def test_files_beside_the_network_are_part_of_it(tmp_path):
     assert sizes_of(with_files(tmp_path / "a")) == first
 
 
+@pytest.mark.slow
 def test_files_beside_the_network_are_found_by_the_console_script(tmp_path):
     """Its path does not begin with the working folder, as that of ``python -m`` does."""
     with_files(tmp_path / "a")
@@ -744,6 +746,7 @@ def test_listing_spaces_needs_no_torch():
 # --------------------------------------------------------------------------------------------------- what can be built
 
 
+@pytest.mark.slow
 def test_nasbench201_has_all_cells_and_builds_those_drawn():
     space = load_space("nasbench201_space")
     assert space.size() == 15_625
@@ -762,7 +765,7 @@ def test_nasbench201_has_all_cells_and_builds_those_drawn():
         assert (again.id, again.params) == (candidate.id, candidate.params)
 
 
-@pytest.mark.parametrize("name", sorted(shipped_spaces()))
+@pytest.mark.parametrize("name", slow_but(shipped_spaces(), "convnet_small"))
 def test_shipped_spaces_build_train_and_are_built_again(name):
     """A wide sample of each: forward, backward to every weight, and the same net from the parameters as text."""
     space = load_space(name)

@@ -78,6 +78,7 @@ def test_the_best_single_score_is_named_and_its_sets_are_complete():
     assert found.reliable
 
 
+@pytest.mark.slow
 def test_few_truths_rest_on_the_vote_and_fewer_say_nothing():
     few = made(n=9)
     assert not few.reliable
@@ -113,6 +114,7 @@ def test_a_score_that_is_missing_leaves_its_sets_out(missing):
     assert found.set_named("everything") is not None
 
 
+@pytest.mark.slow
 def test_the_losses_of_a_training_are_columns_beside_its_accuracy():
     found = made(losses=1.0)
     named = found.set_named("free_proxy").columns

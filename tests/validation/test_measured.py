@@ -1,5 +1,6 @@
 """Who is in the sample."""
 
+import pytest
 import torch
 from toy import toy_dataset, toy_proxy
 
@@ -22,6 +23,7 @@ def sample(space, size, truth=None):
     return inspection, [one.candidate for one in choose_candidates(validation)]
 
 
+@pytest.mark.slow
 def test_cells_that_compute_one_function_are_drawn_once():
     space = "nasbench201_space:cells=1,channels=4,edge_01=skip_connect,edge_02=skip_connect,edge_12=none,edge_03=none"
     inspection, chosen = sample(space, 12)
