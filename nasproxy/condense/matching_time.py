@@ -30,6 +30,7 @@ from nasproxy.data import Dataset
 from nasproxy.data.multi_formation import decode
 from nasproxy.training.fit import num_updates
 
+LONG_SECONDS = 1.0
 COMPILE_FROM_SECONDS = 900.0  # compiling takes up to a minute and gives back a tenth or more
 COMPILED = 0.95  # of the uncompiled time: below, the compiled program is taken
 COARSER_FROM_SECONDS = 60.0  # a short build has nothing to gain, and its timing scatters
@@ -40,7 +41,8 @@ COARSER = 0.8  # of the time in float32: below, bfloat16 is taken; a clear gain,
 class _Bench:
     """The parts of a build, ready to be timed: each is run once to warm up and once timed.
 
-    Work grows linearly in classes, matchings and net epochs, so one group of classes and one epoch are enough.
+    What takes ``LONG_SECONDS`` needs no warming up, so that a plan is made within seconds. Work grows linearly in
+    classes, matchings and net epochs, so one group of classes and one epoch are enough.
     """
 
     dataset: Dataset
@@ -73,7 +75,10 @@ class _Bench:
             work(matching_stream(self.config, 0, 0, device))
             if module is not None:
                 module.synchronize(device)
-        return time.perf_counter() - start
+            taken = time.perf_counter() - start
+            if taken > LONG_SECONDS:
+                break
+        return taken
 
     def _train(self, config: CondenseConfig, loss: Loss, stream: torch.Generator) -> None:
         if config.net_data == "real":

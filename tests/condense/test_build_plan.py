@@ -45,6 +45,21 @@ def test_the_largest_budget_that_fits_is_chosen(monkeypatch, speed, name):
     assert ("would take" in plan.why) == (name != "paper")
 
 
+def test_a_budget_that_takes_far_too_long_is_not_timed(monkeypatch):
+    """Timing one matching of the largest budget can take a minute by itself."""
+    timed = []
+
+    def estimate(dataset, config, device):
+        timed.append(config.width)
+        return Estimate(600.0 if config.width == 32 else 1e6, 1)
+
+    monkeypatch.setattr(build_plan, "estimate", estimate)
+    plan = plan_build(DATA, {}, budget=None, device=CPU)
+    assert timed == [32]
+    assert plan.budget == "quick"
+    assert plan.why.startswith("standard would take more than 74 min here, more than the 60 min aimed at")
+
+
 def test_quick_is_cut_when_even_it_is_too_slow(monkeypatch):
     monkeypatch.setattr(build_plan, "estimate", lambda d, c, device: Estimate(3600.0 * c.outer_steps, 1))
     plan = plan_build(toy_dataset(), {}, budget=None, device=CPU)
