@@ -146,12 +146,13 @@ def short_sentence(report: PickReport) -> str:
         return ""
     if trust > 0.8:
         return (
-            "The full trainings agree with the short ones: the probability that reading short trainings tells the full "
-            f"accuracy better is {_chance(trust)}."
+            f"The full trainings {'' if trust > 0.95 else 'seem to '}agree with the short ones: the probability that "
+            f"reading short trainings tells the full accuracy better is {_chance(trust)}."
         )
     return (
-        "The short trainings mislead here: the probability that reading them tells the full accuracy better than the "
-        f"free scores alone is {_chance(trust)}. The later full trainings follow the free scores."
+        f"The short trainings {'' if trust < 0.05 else 'seem to '}mislead here: the probability that reading them "
+        f"tells the full accuracy better than the free scores alone is {_chance(trust)}. The later full trainings "
+        "follow the free scores."
     )
 
 
