@@ -6,6 +6,7 @@ Hidden files and folders are ignored. Nothing is decoded here; :mod:`nasproxy.da
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -76,11 +77,11 @@ def _checked(
     class_names: tuple[str, ...],
     labels: dict[str, np.ndarray],
     items: Callable[[str], Iterator[Item]],
-    left_out: Sequence[Path] = (),
+    left_out: tuple[str, ...] = (),
 ) -> Listing:
     check_labels(folder.name, labels, class_names)
     files = tuple(path for group in paths.values() for path in group)
-    return Listing(folder, files, class_names, labels, items, _left_out(left_out, len(files)))
+    return Listing(folder, files, class_names, labels, items, left_out)
 
 
 def _left_out(paths: Sequence[Path], num_images: int) -> tuple[str, ...]:
@@ -92,12 +93,17 @@ def _left_out(paths: Sequence[Path], num_images: int) -> tuple[str, ...]:
     found = []
     if others:
         found.append(
-            f"{len(others)} files beside {num_images} images, because of their endings: {counted}, such as "
+            f"{_files(len(others))} beside {num_images} images, because of their endings: {counted}, such as "
             f"'{others[0]}'"
         )
     if broken:
-        found.append(f"{len(broken)} links to files that are not there, such as '{broken[0]}'")
+        links = "1 link to a file that is" if len(broken) == 1 else f"{len(broken)} links to files that are"
+        found.append(f"{links} not there, such as '{broken[0]}'")
     return tuple(found)
+
+
+def _files(number: int) -> str:
+    return f"{number} file{'' if number == 1 else 's'}"
 
 
 def _sort_key(path: Path) -> str:
@@ -145,9 +151,12 @@ def _list_images(folder: Path, roots: list[Path]) -> Listing:
     }
     labels = {split: values.astype(np.int64) for split, values in labels.items()}
     paths = {split: [path for group in by_name.values() for path in group] for split, by_name in classes.items()}
-    return _checked(
-        folder, paths, class_names, labels, lambda split: ((str(path), path) for path in paths[split]), left_out
-    )
+
+    def items(split: str) -> Iterator[Item]:
+        return ((str(path), path) for path in paths[split])
+
+    num_images = sum(map(len, labels.values()))
+    return _checked(folder, paths, class_names, labels, items, _left_out(left_out, num_images))
 
 
 def _images_below(folder: Path, left_out: list[Path]) -> list[Path]:
@@ -168,35 +177,72 @@ def _images_below(folder: Path, left_out: list[Path]) -> list[Path]:
 # ---- Parquet, as the Hugging Face hub lays it out
 
 
-def _parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files directly in ``folder``, else those in its one subfolder that has some."""
+def _parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """Split → Parquet files: named after it in ``folder``, or in a folder of that name, or so in the one subfolder.
+
+    Files of no split have the key "".
+    """
     if direct := _visible_parquet(folder):
-        return direct
-    nested = [files for sub in _visible(folder) if sub.is_dir() and (files := _visible_parquet(sub))]
+        found: dict[str, list[Path]] = {}
+        for path in direct:
+            word = re.split("[^a-z]", path.stem.lower())[0]
+            found.setdefault(SPLIT_WORDS.get(word, ""), []).append(path)
+        return found
+    subfolders = [sub for sub in _visible(folder) if sub.is_dir()]
+    splits = {
+        SPLIT_WORDS[sub.name]: files
+        for sub in subfolders
+        if sub.name in SPLIT_WORDS and (files := _visible_parquet(sub))
+    }
+    if splits:
+        return splits
+    nested = {sub: inside for sub in subfolders if sub.name not in SPLIT_WORDS and (inside := _parquet_files(sub))}
     if len(nested) > 1:
-        names = ", ".join(f"'{files[0].parent}'" for files in nested)
+        names = ", ".join(f"'{sub}'" for sub in nested)
         raise NasproxyError(f"One folder must hold the Parquet files, but '{folder}' has {names}: pass one of them.")
-    return nested[0] if nested else []
+    return next(iter(nested.values()), {})
+
+
+def _check_shards(paths: Sequence[Path]) -> None:
+    """Compares the files of a split with what names such as ``train-00000-of-00003.parquet`` promise.
+
+    Raises:
+        NasproxyError: for missing files, and for several sets of files, which would hold every image twice.
+    """
+    numbered = [(path, match) for path in paths if (match := re.search(r"-(\d+)-of-(\d+)$", path.stem))]
+    if not numbered:
+        return
+    totals = {int(match[2]) for _, match in numbered}
+    if len(totals) > 1 or len(numbered) < len(paths):
+        names = ", ".join(path.name for path in paths[:5])
+        raise NasproxyError(
+            f"The files of a split must be one set, but '{paths[0].parent}' holds {names}: remove all but one set."
+        )
+    (total,) = totals
+    missing = sorted(set(range(total)) - {int(match[1]) for _, match in numbered})
+    if missing:
+        raise NasproxyError(
+            f"'{paths[0].parent}' must hold all {total} files of a split, but {len(missing)} are missing, the first "
+            f"with the number {missing[0]} beside '{paths[0].name}': fetch them."
+        )
 
 
 def _visible_parquet(folder: Path) -> list[Path]:
     return [path for path in _visible(folder) if path.suffix == ".parquet" and path.is_file()]
 
 
-def _list_parquet(folder: Path, files: list[Path]) -> Listing:
+def _list_parquet(folder: Path, files: dict[str, list[Path]]) -> Listing:
     import pyarrow.parquet as pq
 
-    paths: dict[str, list[Path]] = {}
-    for path in files:
-        split = SPLIT_WORDS.get(path.stem.split("-")[0])
-        if split is not None:  # the hub also has files such as extra-*.parquet
-            paths.setdefault(split, []).append(path)
+    paths = {split: group for split, group in files.items() if split}  # the hub also has files such as extra-*.parquet
     for needed in ("train", "test"):
         if needed not in paths:
-            held = ", ".join(path.name for path in files)
+            held = ", ".join(path.name for group in files.values() for path in group)
             raise NasproxyError(
                 f"'{folder}' must hold train-*.parquet and test-*.parquet, but holds {held}: add {needed}-*.parquet."
             )
+    for group in paths.values():
+        _check_shards(group)
     columns: dict[Path, tuple[str, bool]] = {}
     labels: dict[str, np.ndarray] = {}
     names: tuple[str, ...] | None = None
@@ -224,7 +270,10 @@ def _list_parquet(folder: Path, files: list[Path]) -> Listing:
     def items(split: str) -> Iterator[Item]:
         return (item for path in paths[split] for item in _rows(path, *columns[path]))
 
-    return _checked(folder, paths, names or numbered_classes(folder.name, labels), labels, items)
+    others = files.get("", [])
+    left_out = [f"{_files(len(others))} that name no split, such as '{others[0]}'"] if others else []
+    class_names = names or numbered_classes(folder.name, labels)
+    return _checked(folder, paths, class_names, labels, items, tuple(left_out))
 
 
 @contextmanager

@@ -533,7 +533,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     for _ in ("decoded", "from the cache"):
         others, broken = load_dataset(str(folder)).notes
         assert others.startswith("3 files beside 25 images, because of their endings: .heic (2), .svg (1), such as '")
-        assert broken == f"1 links to files that are not there, such as '{folder / 'train' / 'ant' / 'gone.png'}'"
+        assert broken == f"1 link to a file that is not there, such as '{folder / 'train' / 'ant' / 'gone.png'}'"
 
 
 def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path):
@@ -760,6 +760,53 @@ def test_parquet_in_a_subfolder_in_several_files_with_validation(tmp_path):
     assert (data.train.labels.tolist(), data.val.labels.tolist()) == ([0, 1, 1, 0, 0], [1])
     expected = [np.asarray(Image.open(io.BytesIO(coded(i)))).transpose(2, 0, 1) for i in range(5)]
     assert (data.train.images.numpy() == np.stack(expected)).all()
+
+
+def test_parquet_that_the_hub_converted(tmp_path):
+    """``config/split/0000.parquet``."""
+    folder = tmp_path / "pets" / "default"
+    parquet_file(folder / "train" / "0000.parquet", [0, 1, 1], seed=0)
+    parquet_file(folder / "train" / "0001.parquet", [0, 0], seed=3)
+    parquet_file(folder / "validation" / "0000.parquet", [1], seed=7)
+    parquet_file(folder / "test" / "0000.parquet", [1], seed=8)
+    for place in (tmp_path / "pets", folder):
+        data = load_dataset(str(place))
+        assert (data.train.labels.tolist(), data.val.labels.tolist()) == ([0, 1, 1, 0, 0], [1])
+
+
+def test_parquet_parts_by_any_name_are_read_and_others_counted(tmp_path):
+    folder = tmp_path / "pets"
+    parquet_file(folder / "train.parquet", [0, 1] * 5, seed=0)
+    parquet_file(folder / "train_part2.parquet", [0, 1] * 5, seed=20)
+    parquet_file(folder / "test.parquet", [1], seed=8)
+    parquet_file(folder / "extra.parquet", [1], seed=9)
+    data = load_dataset(str(folder))
+    assert len(data.train) + len(data.val) == 20
+    assert data.notes == (f"1 file that name no split, such as '{folder / 'extra.parquet'}'",)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train-00000-of-00002"], "must hold all 2 files of a split, but 1 are missing, the first with the number 1"),
+        (
+            ["train-00000-of-00010", "train-00003-of-00010"],
+            "8 are missing, the first with the number 1 beside 'train-0",
+        ),
+        (
+            ["train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"],
+            "must be one set, but .* holds train-",
+        ),
+        (["train", "train-00000-of-00001"], "must be one set"),
+    ],
+)
+def test_parquet_files_that_their_names_promise(tmp_path, names, message):
+    folder = parquet_folder(tmp_path / "pets")
+    (folder / "train-00000-of-00001.parquet").unlink()
+    for seed, name in enumerate(names):
+        parquet_file(folder / f"{name}.parquet", [0, 1] * 10, seed=100 * seed)
+    with pytest.raises(NasproxyError, match=message):
+        load_dataset(str(folder))
 
 
 def test_parquet_without_class_names(tmp_path):
