@@ -271,7 +271,7 @@ def _list_parquet(folder: Path, files: dict[str, list[Path]]) -> Listing:
         return (item for path in paths[split] for item in _rows(path, *columns[path]))
 
     others = files.get("", [])
-    left_out = [f"{_files(len(others))} that name no split, such as '{others[0]}'"] if others else []
+    left_out = [f"{_files(len(others))} of no split, such as '{others[0]}'"] if others else []
     class_names = names or numbered_classes(folder.name, labels)
     return _checked(folder, paths, class_names, labels, items, tuple(left_out))
 

@@ -76,7 +76,8 @@ def load(function: str) -> Callable[..., nn.Module]:
             sys.modules[package].__path__ = []
             package = package.rpartition(".")[0]
         sys.modules[module.__name__] = module
-        exec(compile(source, f"<{{name}}.py of {{__file__}}>", "exec"), module.__dict__)
+        code = compile(source, f"<{{name}}.py of {{__file__}}>", "exec", dont_inherit=True)
+        exec(code, module.__dict__)
         if "." in module.__name__:
             parent, _, own = module.__name__.rpartition(".")
             setattr(sys.modules[parent], own, module)

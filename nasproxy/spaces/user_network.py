@@ -120,7 +120,7 @@ def user_function(file: Path, function: str, sha256: str) -> Callable[..., nn.Mo
     if files is not None:
         files.prefer()
     try:
-        exec(compile(own, str(file), "exec"), module.__dict__)
+        exec(compile(own, str(file), "exec", dont_inherit=True), module.__dict__)
         found = getattr(module, function, None)
         if callable(found):
             return by_position(found if files is None else files.while_called(found))

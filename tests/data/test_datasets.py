@@ -782,7 +782,7 @@ def test_parquet_parts_by_any_name_are_read_and_others_counted(tmp_path):
     parquet_file(folder / "extra.parquet", [1], seed=9)
     data = load_dataset(str(folder))
     assert len(data.train) + len(data.val) == 20
-    assert data.notes == (f"1 file that name no split, such as '{folder / 'extra.parquet'}'",)
+    assert data.notes == (f"1 file of no split, such as '{folder / 'extra.parquet'}'",)
 
 
 @pytest.mark.parametrize(

@@ -644,7 +644,8 @@ def test_files_beside_the_network_are_found_by_the_console_script(tmp_path):
 
 def test_data_may_be_taken_by_name_and_an_exit_is_a_reason(tmp_path):
     (tmp_path / "my_nets.py").write_text(
-        "import sys, torch\n\ndef build(*, input_shape, num_classes, hidden):\n"
+        "import sys, torch\n\ndef probe(x: int): pass\n\nassert probe.__annotations__['x'] is int\n\n"
+        "def build(*, input_shape, num_classes, hidden):\n"
         "    if hidden == 8:\n        sys.exit(0)\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(hidden, num_classes))\n"
     )
