@@ -165,7 +165,8 @@ BESIDE = {
     "    return torch.nn.Sequential(torch.nn.Flatten(), first(input_shape, hidden), head(hidden, num_classes))\n",
     "blocks.py": "import torch\nimport nets_common as common\n\ndef first(shape, hidden):\n"
     "    return torch.nn.Linear(common.pixels(shape), hidden)\n",
-    "nets_common.py": "def pixels(shape: int):\n    assert pixels.__annotations__['shape'] is int\n    return shape[0] * shape[1] * shape[2]\n",
+    "nets_common.py": "def pixels(shape: int):\n    assert pixels.__annotations__['shape'] is int\n"
+    "    return shape[0] * shape[1] * shape[2]\n",
     "layers/__init__.py": "",
     "layers/heads.py": "from torch import nn\nfrom .sizes import BIAS\n\n"
     "def head(hidden, classes):\n    return nn.Linear(hidden, classes, bias=BIAS)\n",
