@@ -96,7 +96,11 @@ def _is_elsewhere(module: ModuleType | None, folder: Path) -> bool:
 
 def user_digest(file: Path) -> str:
     """The SHA-256 of ``file``, or of it and of the files that it imports from its folder."""
-    digests = {name: hashlib.sha256(source).hexdigest() for name, source in user_sources(file).items()}
+    return _digest(file, user_sources(file))
+
+
+def _digest(file: Path, sources: Mapping[str, bytes]) -> str:
+    digests = {name: hashlib.sha256(source).hexdigest() for name, source in sources.items()}
     own = digests.pop(file.stem)
     return config_hash(own, sorted(digests.items())) if digests else own
 
@@ -108,9 +112,9 @@ def user_function(file: Path, function: str, sha256: str) -> Callable[..., nn.Mo
     Raises:
         NasproxyError: when the files no longer have the digest ``sha256``, cannot be imported, or lack the function.
     """
-    if user_digest(file) != sha256:
-        raise NasproxyError(f"'{file}' has changed since the space was read: start again, for its networks differ.")
     sources = user_sources(file)
+    if _digest(file, sources) != sha256:
+        raise NasproxyError(f"'{file}' has changed since the space was read: start again, for its networks differ.")
     # In sys.modules, where dataclasses and pickle look for a class's module; executed from the bytes that were hashed.
     module = ModuleType(f"nasproxy_user_{config_hash(str(file), sha256)[:16]}")
     module.__file__ = str(file)
